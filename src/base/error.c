@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char message[512];
+
+int sdi_fail(int err, const char *fmt, ...)
+{
+	char text[sizeof(message)];	/* the arguments may contain the previous message */
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	memcpy(message, text, sizeof(message));
+	return -err;
+}
+
+const char *sdi_last_error(void)
+{
+	return message;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The one sentence that explains the last failure of a thread. Knows nothing about processes. */
+#ifndef SDI_BASE_ERROR_H
+#define SDI_BASE_ERROR_H
+
+/* Remember the sentence for this thread; returns -err, so that "return sdi_fail(...)" reads well. */
+int sdi_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The last sentence of this thread, "" if none. */
+const char *sdi_last_error(void);
+
+#endif

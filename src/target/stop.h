@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Stop threads of the target by ptrace, and let them go as if nothing had happened: system calls
+ * that were waiting go on, none returns an EINTR that it would not have returned.
+ * All ptrace work is done in a helper process: its stops are invisible to the host's wait() and
+ * SIGCHLD handler, and when the host is killed the helper finishes and lets go.
+ */
+#ifndef SDI_TARGET_STOP_H
+#define SDI_TARGET_STOP_H
+
+#include "target/target.h"
+
+struct sdi_freezer;
+
+/* Stop every thread. -EPERM, -ESRCH, -EBUSY (another tracer), -ETIMEDOUT (nothing is stopped). */
+int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret);
+
+/* Let them run again and free the freezer. NULL is fine. */
+void sdi_thaw(struct sdi_freezer *f);
+
+/*
+ * Run userfaultfd(flags) in one thread of the target, take the descriptor out of it and leave
+ * nothing behind. *stop_ns: how long the thread was stopped. Returns the descriptor, or
+ * -EOPNOTSUPP (this target, or kernel, cannot: try another backend), -EPERM, -ESRCH, -EBUSY;
+ * always with the sentence set.
+ */
+int sdi_take_uffd(const struct sdi_target *t, int flags, uint64_t *stop_ns);
+
+/* The same for a thread that the calling thread traces already and has in a stop. */
+int sdi_borrow_uffd(pid_t tid, int flags);
+
+#endif

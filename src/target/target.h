@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The process that is watched: who it is (pid and start time, so that a reused pid is never
+ * mistaken) and its /proc files. Must not know why anybody looks at it.
+ */
+#ifndef SDI_TARGET_TARGET_H
+#define SDI_TARGET_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct sdi_target {
+	pid_t pid;
+	bool self;		/* the caller's own process */
+	int pidfd;		/* -1 where the kernel has none (before 5.3) */
+	int procfd;		/* /proc/PID */
+	uint64_t start_time;	/* field 22 of /proc/PID/stat */
+};
+
+/*
+ * Open pid (0: the caller). -ESRCH: no such process, or a zombie; -EINVAL: a thread that does not
+ * lead its process, or a kernel thread. *ret is written only on success.
+ */
+int sdi_target_open(pid_t pid, struct sdi_target *ret);
+void sdi_target_close(struct sdi_target *t);
+
+/* 0 while it lives, -ESRCH when it has ended (also as a zombie). */
+int sdi_target_alive(const struct sdi_target *t);
+
+/*
+ * Open a file of the target's memory ("maps", "pagemap", "mem", "clear_refs", ...). Works also when
+ * the main thread has ended and others run on. Returns the descriptor or -errno.
+ */
+int sdi_target_openat(const struct sdi_target *t, const char *name, int flags);
+
+/* Start time of /proc/PID below procfd, 0 if it cannot be read. */
+uint64_t sdi_start_time(int procfd);
+
+/* What /proc/.../status says, of a process or of one thread. */
+struct sdi_status {
+	char state;		/* R S D T t Z X I */
+	pid_t tgid;
+	pid_t tracer;
+	int seccomp;		/* 0 none, 1 strict, 2 filter, -1 unknown */
+	bool kernel_thread;	/* no memory of its own */
+	uint64_t vm_pin;	/* bytes pinned for long (VmPin) */
+	uint64_t pending;	/* signals pending for the thread or the process ... */
+	uint64_t blocked;	/* ... and those blocked */
+};
+
+/* Read the status file below dirfd ("status", "task/TID/status"). 0 or -errno. */
+int sdi_status_read(int dirfd, const char *path, struct sdi_status *ret);
+
+#endif

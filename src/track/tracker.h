@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who noticed the writes. A backend is one kernel mechanism; the tracker chooses one, and turns its
+ * answers into marks: several independent "since when"s on one target.
+ *
+ * To add a backend:
+ *  1. write track/NAME.c with one const struct sdi_backend at its end;
+ *  2. put it into the table in tracker.c, at its place in the order of preference;
+ *  3. add its name to test/kernel/meson.build, so that every test runs with it;
+ *  4. describe it in softdirty(7).
+ */
+#ifndef SDI_TRACK_TRACKER_H
+#define SDI_TRACK_TRACKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ranges/ranges.h"
+#include "target/maps.h"
+#include "target/target.h"
+
+/* One line for a person: why something works or not, and what to change. */
+struct sdi_why {
+	char text[256];
+};
+void sdi_why(struct sdi_why *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+struct sdi_tracker;
+
+enum sdi_collect {
+	SDI_PEEK,	/* look only: the interval goes on */
+	SDI_TAKE,	/* end the interval and begin the next, atomically for each page */
+};
+
+struct sdi_backend {
+	const char *name;
+
+	/* Does this kernel have it? Found out by doing it in own memory. 0 or -EOPNOTSUPP. */
+	int (*probe)(struct sdi_why *why);
+
+	/* Would it work on that target? Only looks, never stops it. 0, -EOPNOTSUPP (try the next
+	 * backend) or another error (none will work). */
+	int (*suits)(const struct sdi_target *t, struct sdi_why *why);
+
+	/* Begin. tr->target and tr->pagemap are open. Sets tr->state. -EOPNOTSUPP: try the next;
+	 * -EBUSY: somebody else tracks it this way. */
+	int (*attach)(struct sdi_tracker *tr, struct sdi_why *why);
+
+	/*
+	 * Push onto *found (any order, overlaps allowed) every range that
+	 *  - may have been written since the last SDI_TAKE: SOFTDIRTY_WRITTEN,
+	 *  - was mapped, moved or grown since then, whole: SOFTDIRTY_NEW,
+	 *  - cannot be known: SOFTDIRTY_UNTRACKED and the reason,
+	 * each with what it is. tr->maps is fresh. The first call after attach need not report:
+	 * the tracker counts everything as new then. -ESTALE: the target has other memory now
+	 * (exec), attach again. After any other error of SDI_TAKE the tracker counts everything.
+	 */
+	int (*collect)(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found);
+
+	/* End it; leaves nothing in the target. Also after a failed attach; state may be NULL. */
+	void (*detach)(struct sdi_tracker *tr);
+};
+
+/* One consumer's "since when": what it has not been told yet. */
+struct sdi_mark {
+	struct sdi_mark *next;
+	struct sdi_ranges pending;
+	char name[64];
+};
+
+struct sdi_tracker {
+	struct sdi_target target;
+	int pagemap;			/* reopened after exec */
+	int uffd;			/* given by the caller for the next attach, or -1 */
+	const struct sdi_backend *backend;
+	void *state;			/* the backend's */
+	struct sdi_maps maps;		/* as of the present operation */
+	struct sdi_ranges mapped;	/* the same as ranges, with kinds */
+	struct sdi_mark *marks;
+	struct sdi_ranges in_flight;	/* dma.c: what the last SDI_TAKE reported, to say again */
+	bool dma_before;		/* direct I/O was seen at the last SDI_TAKE */
+	uint64_t generation;
+	uint64_t attach_ns;
+	struct sdi_why passed_over;
+};
+
+/* backend NULL: the first in the table that works. uffd: see SOFTDIRTY_OPEN_UFFD, or -1. */
+int sdi_tracker_open(pid_t pid, const char *backend, int uffd, struct sdi_tracker **ret);
+void sdi_tracker_close(struct sdi_tracker *tr);
+
+/* As the public functions of the same names. ranges is written only on success. */
+int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark);
+int sdi_tracker_read(struct sdi_tracker *tr, const char *mark, bool clear, uint64_t start,
+		     uint64_t end, struct sdi_ranges *ranges);
+int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
+		      struct sdi_ranges *ranges);
+int sdi_tracker_forget(struct sdi_tracker *tr, const char *mark);
+
+/* The table, best first, NULL at its end. */
+const struct sdi_backend *const *sdi_backends(void);
+
+/* 0 or -EINVAL. */
+int sdi_mark_check_name(const char *mark);
+
+extern const struct sdi_backend sdi_backend_wp_async;
+extern const struct sdi_backend sdi_backend_soft_dirty;
+extern const struct sdi_backend sdi_backend_hash;
+
+#endif
