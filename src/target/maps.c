@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Owns the reading of /proc/PID/maps. The file is a sequence of moments, not one: mappings that
+ * change meanwhile may show up late or overlap, and names may be anything (the kernel escapes
+ * newlines). Knows nothing of pages.
+ */
+#include "target/maps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "softdirty.h"
+
+enum {
+	READ_SIZE = 64 * 1024,	/* the first buffer; grows for a longer line */
+	EMPTY_TRIES = 20,	/* a process between two memories (exec) shows no mapping */
+};
+
+void sdi_maps_fini(struct sdi_maps *m)
+{
+	free(m->v);
+	*m = (struct sdi_maps){ 0 };
+}
+
+/* A number up to the stop character; *p is left behind it. */
+static bool number(const char **p, int base, char stop, uint64_t *ret)
+{
+	uint64_t value = 0;
+	int n = 0;
+
+	for (;; n++) {
+		char c = *(*p)++;
+		unsigned digit = c >= '0' && c <= '9' ? c - '0' :
+				 c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
+		if (c == stop && n)
+			break;
+		if (digit >= (unsigned)base || value > (UINT64_MAX - digit) / base)
+			return false;
+		value = value * base + digit;
+	}
+	*ret = value;
+	return true;
+}
+
+static bool permissions(const char **p, uint32_t *flags)
+{
+	static const char set[] = "rwxs", unset[] = "---p";
+
+	for (int i = 0; i < 4; i++, (*p)++) {
+		if (**p == set[i])
+			*flags |= 1u << i;
+		else if (**p != unset[i])
+			return false;
+	}
+	return *(*p)++ == ' ';
+}
+
+static bool starts(const char *name, const char *with)
+{
+	return !strncmp(name, with, strlen(with));
+}
+
+/* Names in brackets count only without an inode: a file may be called anything. */
+static uint32_t special(const char *name, uint64_t inode)
+{
+	if (!inode && (starts(name, "[vvar") || !strcmp(name, "[vsyscall]")))
+		return SDI_VMA_KERNEL;
+	if (!inode && !strcmp(name, "[vdso]"))
+		return SDI_VMA_VDSO;
+	if (inode && starts(name, "/[aio]"))
+		return SDI_VMA_AIO;
+	if (inode && !strcmp(name, "anon_inode:[io_uring]"))
+		return SDI_VMA_URING;
+	return 0;
+}
+
+/* The finalizer of SplitMix64 over both numbers. */
+static uint64_t identity(uint64_t dev, uint64_t inode, bool shared)
+{
+	uint64_t x = inode + (dev << 1 | shared) * 0x9e3779b97f4a7c15u;
+
+	if (!dev && !inode && !shared)
+		return 0;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+	x ^= x >> 31;
+	return x ? x : 1;
+}
+
+bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret)
+{
+	struct sdi_maps_line l = { 0 };
+	uint64_t major, minor;
+
+	/* START-END rwxp OFFSET MAJOR:MINOR INODE, then spaces and the name, or only a space */
+	if (!number(&line, 16, '-', &l.vma.start) || !number(&line, 16, ' ', &l.vma.end) ||
+	    !permissions(&line, &l.vma.flags) || !number(&line, 16, ' ', &l.offset) ||
+	    !number(&line, 16, ':', &major) || !number(&line, 16, ' ', &minor))
+		return false;
+	const char *digits = line;
+	if (!number(&line, 10, ' ', &l.inode)) {
+		line = digits;
+		if (!number(&line, 10, '\0', &l.inode))
+			return false;
+		line--;
+	}
+	if (l.vma.start >= l.vma.end)
+		return false;
+	l.name = line + strspn(line, " ");
+	l.vma.flags |= (l.inode ? SDI_VMA_FILE : 0) | special(l.name, l.inode);
+	l.vma.ident = identity(major << 32 | minor, l.inode, l.vma.flags & SDI_VMA_SHARED);
+	*ret = l;
+	return true;
+}
+
+/* What was read later wins nothing: a mapping that grew downwards meanwhile is cut. */
+static int add(struct sdi_maps *m, struct sdi_vma v)
+{
+	if (m->n && v.start < m->v[m->n - 1].end)
+		v.start = m->v[m->n - 1].end;
+	if (v.start >= v.end)
+		return 0;
+	if (m->n == m->cap) {
+		size_t cap = m->cap ? m->cap + m->cap / 2 : 64;
+		struct sdi_vma *p = realloc(m->v, cap * sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		m->v = p;
+		m->cap = cap;
+	}
+	m->v[m->n++] = v;
+	return 0;
+}
+
+/* The whole lines of buf into m; *used is what they took. An odd line would hide a mapping. */
+static int add_lines(struct sdi_maps *m, char *buf, size_t size, size_t *used)
+{
+	struct sdi_maps_line l;
+	char *p = buf;
+
+	for (char *end; (end = memchr(p, '\n', buf + size - p)); p = end + 1) {
+		*end = '\0';
+		if (!sdi_maps_parse_line(p, &l))
+			return -EIO;
+		int err = add(m, l.vma);
+		if (err)
+			return err;
+	}
+	*used = p - buf;
+	return 0;
+}
+
+static int read_lines(int fd, struct sdi_maps *m)
+{
+	size_t cap = READ_SIZE, have = 0, used;
+	autofree char *buf = malloc(cap);
+
+	for (;;) {
+		if (buf && have == cap) {
+			char *bigger = realloc(buf, cap *= 2);
+			if (!bigger)
+				return -ENOMEM;
+			buf = bigger;
+		}
+		if (!buf)
+			return -ENOMEM;
+		ssize_t n = read(fd, buf + have, cap - have);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return have ? -EIO : 0;
+		have += n;
+		int err = add_lines(m, buf, have, &used);
+		if (err)
+			return err;
+		memmove(buf, buf + used, have -= used);
+	}
+}
+
+int sdi_maps_read(const struct sdi_target *t, struct sdi_maps *m)
+{
+	for (int i = 0; i < EMPTY_TRIES; i++) {
+		autoclose int fd = sdi_target_openat(t, "maps", O_RDONLY);
+		if (fd < 0)
+			return fd == -EACCES ? -EPERM : fd;
+		m->n = 0;
+		int err = read_lines(fd, m);
+		if (err || m->n)
+			return err;
+		if (sdi_target_alive(t))
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	return -ESRCH;
+}
+
+const struct sdi_vma *sdi_maps_find(const struct sdi_maps *m, uint64_t addr)
+{
+	size_t lo = 0, hi = m->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (m->v[mid].end > addr)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo < m->n ? &m->v[lo] : NULL;
+}
+
+uint32_t sdi_vma_kind(const struct sdi_vma *v)
+{
+	if (v->flags & SDI_VMA_SHARED)
+		return SOFTDIRTY_SHARED | SOFTDIRTY_FILE;
+	return v->flags & SDI_VMA_FILE ? SOFTDIRTY_FILE : 0;
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Owns all reading of /proc/PID/pagemap: PAGEMAP_SCAN where the kernel has it, else the 64-bit
+ * entries. Knows what the kernel says about pages, not who wrote them when.
+ */
+#include "target/pagemap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+/* The kernel works with 512 regions at a time (PAGEMAP_WALK_SIZE). A call that is given more and
+ * finishes returns the walk_end of an earlier pass, so never give it more. */
+enum { VEC = 512 };
+
+int sdi_scan(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t end,
+	     sdi_scan_fn *fn, void *arg)
+{
+	struct page_region vec[VEC];
+
+	while (start < end) {
+		struct pm_scan_arg scan = {
+			.size = sizeof(scan), .flags = what->flags, .start = start, .end = end,
+			.vec = (uintptr_t)vec, .vec_len = VEC,
+			.category_inverted = what->inverted, .category_mask = what->mask,
+			.category_anyof_mask = what->anyof, .return_mask = what->ret,
+		};
+		int n = ioctl(pagemap, PAGEMAP_SCAN, &scan);
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			int err = fn(arg, vec[i].start, vec[i].end, vec[i].categories);
+			if (err)
+				return err;
+		}
+		/* Finished, but not at the end: the span cut a hugetlb page, which the kernel then
+		 * steps over. */
+		if (n < VEC && scan.walk_end < end)
+			return -EINVAL;
+		start = n < VEC ? end : MAX(scan.walk_end, vec[n - 1].end);
+	}
+	return 0;
+}
+
+static int ignore(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	return 0;
+}
+
+/* Scan one page of our own for a category. */
+static int try_scan(uint64_t category)
+{
+	struct sdi_scan what = { .anyof = category, .ret = category };
+	size_t size = sysconf(_SC_PAGESIZE);
+
+	autoclose int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	int err = sdi_scan(fd, &what, (uintptr_t)page, (uintptr_t)page + size, ignore, NULL);
+	munmap(page, size);
+	return err;
+}
+
+/* Two threads may both try; they find the same. Being out of descriptors is not an answer. */
+static bool tried(atomic_int *known, uint64_t category)
+{
+	enum { UNKNOWN, YES, NO };
+
+	if (atomic_load(known) == UNKNOWN) {
+		int err = try_scan(category);
+		if (!err)
+			atomic_store(known, YES);
+		else if (err == -ENOTTY || err == -EINVAL)
+			atomic_store(known, NO);
+	}
+	return atomic_load(known) == YES;
+}
+
+bool sdi_scan_works(void)
+{
+	static atomic_int known;
+
+	return tried(&known, PAGE_IS_PRESENT);
+}
+
+uint64_t sdi_scan_guard(void)
+{
+	static atomic_int known;
+
+	return tried(&known, PAGE_IS_GUARD) ? PAGE_IS_GUARD : 0;
+}
+
+uint32_t sdi_kind(const struct sdi_vma *v, uint64_t categories)
+{
+	uint32_t kind = sdi_vma_kind(v);
+
+	/* A written page of a private file mapping is anonymous, and so is all that is in swap. */
+	if (!(v->flags & SDI_VMA_SHARED) && categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED))
+		kind = categories & PAGE_IS_FILE ? SOFTDIRTY_FILE : 0;
+	if (categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED))
+		kind |= SOFTDIRTY_POPULATED;
+	if (categories & PAGE_IS_PFNZERO)
+		kind |= SOFTDIRTY_ZERO;
+	if (categories & PAGE_IS_SWAPPED)
+		kind |= SOFTDIRTY_SWAPPED;
+	if (categories & PAGE_IS_HUGE)
+		kind |= SOFTDIRTY_HUGE;
+	return kind;
+}
+
+struct populated {
+	const struct sdi_vma *v, *end;	/* mappings still to come */
+	uint32_t extra, reason;
+	struct sdi_ranges *out;
+};
+
+/* A region may span several mappings, and lie in ones that are newer than the list. */
+static int add_region(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct populated *p = arg;
+
+	for (; p->v < p->end && p->v->start < end; p->v++) {
+		uint64_t from = MAX(start, p->v->start), to = MIN(end, p->v->end);
+		int err = from >= to ? 0 :
+			  sdi_ranges_append(p->out, from, to,
+					    sdi_kind(p->v, categories) | p->extra, p->reason);
+		if (err)
+			return err;
+		if (p->v->end > end)
+			break;
+	}
+	return 0;
+}
+
+/*
+ * The kernel holds the target's mmap_lock for a whole call, and a caller in a tight loop takes it
+ * again before a waiting mmap() of the target wakes up. So: calls that last about 0.2 ms, and
+ * a moment of sleep after each that was long.
+ */
+enum { CHUNK_MIN = 2 << 20, CHUNK_MAX = 1 << 30, SHORT_NS = 100000, LONG_NS = 400000 };
+
+static uint64_t pace(uint64_t chunk, uint64_t took_ns)
+{
+	if (took_ns < SHORT_NS)
+		return MIN(chunk * 2, (uint64_t)CHUNK_MAX);
+	nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
+	return took_ns > LONG_NS ? MAX(chunk / 2, (uint64_t)CHUNK_MIN) : chunk;
+}
+
+static int populated_by_scan(int pagemap, const struct sdi_maps *m, uint64_t start, uint64_t end,
+			     struct populated *p)
+{
+	static const struct sdi_scan what = {
+		.anyof = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.ret = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO |
+		       PAGE_IS_HUGE,
+	};
+	uint64_t chunk = 64 << 20;
+
+	while (start < end) {
+		const struct sdi_vma *v = sdi_maps_find(m, start);
+		if (!v || v->start >= end)
+			break;
+		start = MAX(start, v->start);
+		uint64_t to = MIN(end, (start + chunk) & ~(uint64_t)(CHUNK_MIN - 1));
+		uint64_t before = sdi_now_ns();
+		int err = sdi_scan(pagemap, &what, start, to, add_region, p);
+		if (err)
+			return err;
+		chunk = pace(chunk, sdi_now_ns() - before);
+		start = to;
+	}
+	return 0;
+}
+
+static uint64_t categories_of(uint64_t entry)
+{
+	return (entry & PM_ENTRY_PRESENT ? PAGE_IS_PRESENT : 0) |
+	       (entry & PM_ENTRY_SWAP ? PAGE_IS_SWAPPED : 0) |
+	       (entry & PM_ENTRY_FILE ? PAGE_IS_FILE : 0);
+}
+
+/* The kernel lets go of mmap_lock every 2 MiB of a read by itself. */
+enum { ENTRIES = 16384 };
+
+static int populated_by_entries(int pagemap, const struct sdi_maps *m, uint64_t start,
+				uint64_t end, struct populated *p)
+{
+	const uint64_t page = sysconf(_SC_PAGESIZE);
+	autofree uint64_t *entries = malloc(ENTRIES * sizeof(*entries));
+
+	if (!entries)
+		return -ENOMEM;
+	while (start < end) {
+		const struct sdi_vma *v = sdi_maps_find(m, start);
+		if (!v || v->start >= end)
+			break;
+		start = MAX(start, v->start);
+		uint64_t to = MIN(MIN(end, v->end), start + ENTRIES * page);
+		ssize_t n = pread(pagemap, entries, (to - start) / page * sizeof(*entries),
+				  start / page * sizeof(*entries));
+		if (n <= 0)
+			return n < 0 ? -errno : -ESRCH;
+		for (size_t i = 0; i < n / sizeof(*entries); i++, start += page) {
+			uint64_t categories = categories_of(entries[i]);
+			int err = categories ? add_region(p, start, start + page, categories) : 0;
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+int sdi_populated(int pagemap, const struct sdi_maps *m, uint64_t start, uint64_t end,
+		  uint32_t extra, uint32_t reason, struct sdi_ranges *out)
+{
+	struct populated p = { m->v, m->v + m->n, extra, reason, out };
+
+	/* [vsyscall] lies beyond what the kernel lets us ask for. */
+	while (p.end > p.v && p.end[-1].flags & SDI_VMA_KERNEL)
+		p.end--;
+	if (p.v == p.end)
+		return 0;
+	end = MIN(end, p.end[-1].end);
+	return sdi_scan_works() ? populated_by_scan(pagemap, m, start, end, &p) :
+				  populated_by_entries(pagemap, m, start, end, &p);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Owns the descriptors that stand for a process, and reads what /proc says about who it is.
+ * Every file is opened below one descriptor of /proc/PID, which never turns into another process
+ * when the pid is reused.
+ */
+#include "target/target.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/io.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+uint64_t sdi_start_time(int procfd)
+{
+	char stat[2048];
+
+	if (sdi_read_text(procfd, "stat", stat, sizeof(stat)) < 0)
+		return 0;
+	/* Field 2 is the name, which may hold anything, also ") R 1"; none of the later ones can. */
+	char *p = strrchr(stat, ')');
+	for (int field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+/* What decides whether a task without memory is a kernel thread or on its way out. */
+struct hints {
+	bool vm_size, kthread_known;
+	pid_t parent;
+};
+
+static void status_line(const char *line, struct sdi_status *st, struct hints *h)
+{
+	const char *value = strchr(line, ':');
+
+	if (!value)
+		return;
+	value += 1 + strspn(value + 1, " \t");
+#define IS(name) (!strncmp(line, name ":", sizeof(name)))
+	if (IS("State"))
+		st->state = *value;
+	else if (IS("Tgid"))
+		st->tgid = atoi(value);
+	else if (IS("PPid"))
+		h->parent = atoi(value);
+	else if (IS("TracerPid"))
+		st->tracer = atoi(value);
+	else if (IS("Kthread"))
+		h->kthread_known = true, st->kernel_thread = *value == '1';
+	else if (IS("VmSize"))
+		h->vm_size = true;
+	else if (IS("VmPin"))
+		st->vm_pin = strtoull(value, NULL, 10) * 1024;
+	else if (IS("SigPnd") || IS("ShdPnd"))
+		st->pending |= strtoull(value, NULL, 16);
+	else if (IS("SigBlk"))
+		st->blocked = strtoull(value, NULL, 16);
+	else if (IS("Seccomp"))
+		st->seccomp = atoi(value);
+#undef IS
+}
+
+int sdi_status_read(int dirfd, const char *path, struct sdi_status *ret)
+{
+	autoclose int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	autofclose FILE *f = fdopen(fd, "r");
+	if (!f)
+		return -errno;
+	take_fd(&fd);
+
+	/* By lines of any length: "Groups:" may hold 65536 numbers. A newline in the name of the
+	 * process is escaped there. */
+	struct sdi_status st = { .seccomp = -1 };
+	struct hints h = { 0 };
+	autofree char *line = NULL;
+	size_t size = 0;
+	errno = 0;
+	while (getline(&line, &size, f) > 0)
+		status_line(line, &st, &h);
+	if (ferror(f) || !st.state)
+		return errno ? -errno : -ESRCH;
+	/* "Kthread:" is Linux 6.8. Before it: no memory, and a child of kthreadd or kthreadd. */
+	if (!h.kthread_known)
+		st.kernel_thread = !h.vm_size && (st.tgid == 2 || h.parent == 2) &&
+				   st.state != 'Z' && st.state != 'X';
+	*ret = st;
+	return 0;
+}
+
+static bool gone(char state)
+{
+	return state == 'Z' || state == 'X';
+}
+
+/* A thread that is not dead: "task/TID" below procfd into buf, or -ESRCH. */
+static int live_thread(int procfd, char *buf, size_t size)
+{
+	autoclose int fd = openat(procfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autoclosedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (!dir)
+		return fd < 0 && errno == ENOENT ? -ESRCH : -errno;
+	take_fd(&fd);
+	for (struct dirent *d; (d = readdir(dir));) {
+		struct sdi_status st;
+		char path[64];
+
+		if (d->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "task/%.20s/status", d->d_name);
+		if (sdi_status_read(procfd, path, &st) || gone(st.state))
+			continue;
+		snprintf(buf, size, "task/%.20s", d->d_name);
+		return 0;
+	}
+	return -ESRCH;
+}
+
+static int alive_by_proc(int procfd)
+{
+	struct sdi_status st;
+	char path[64];
+	int err = sdi_status_read(procfd, "status", &st);
+
+	if (err)
+		return err == -ENOENT ? -ESRCH : err;
+	return gone(st.state) ? live_thread(procfd, path, sizeof(path)) : 0;
+}
+
+int sdi_target_alive(const struct sdi_target *t)
+{
+	struct pollfd p = { .fd = t->pidfd, .events = POLLIN };
+
+	if (t->self)
+		return 0;
+	if (t->pidfd < 0)
+		return alive_by_proc(t->procfd);
+	/* Readable when the last thread has ended, whether anybody waits for it or not. */
+	return poll(&p, 1, 0) > 0 ? -ESRCH : 0;
+}
+
+/* Who is it, seen through procfd? Refuses what has no memory of its own. */
+static int identify(int procfd, pid_t pid, bool self)
+{
+	struct sdi_status st;
+	int err = sdi_status_read(procfd, "status", &st);
+
+	if (err == -ENOENT || err == -ESRCH)
+		return sdi_fail(ESRCH, "no such process");
+	if (err)
+		return sdi_fail(-err, "cannot read /proc/%d/status: %s", pid, strerror(-err));
+	if (st.kernel_thread)
+		return sdi_fail(EINVAL, "it is a kernel thread");
+	if (!self && st.tgid != pid)
+		return sdi_fail(EINVAL, "it is a thread of process %d", st.tgid);
+	if (gone(st.state) && alive_by_proc(procfd))
+		return sdi_fail(ESRCH, "it has ended (a zombie)");
+	return 0;
+}
+
+static int no_proc(pid_t pid, int err)
+{
+	if (err != ENOENT)
+		return sdi_fail(err, "cannot open /proc/%d: %s", pid, strerror(err));
+	if (kill(pid, 0) && errno == ESRCH)
+		return sdi_fail(ESRCH, "no such process");
+	return sdi_fail(EPERM, "/proc hides it (not mounted, or hidepid)");
+}
+
+int sdi_target_open(pid_t pid, struct sdi_target *ret)
+{
+	bool self = pid == 0 || pid == getpid();
+	char path[32] = "/proc/self";	/* right also where /proc belongs to another namespace */
+
+	if (pid < 0)
+		return sdi_fail(ESRCH, "no such process");
+	pid = self ? getpid() : pid;
+	if (!self)
+		snprintf(path, sizeof(path), "/proc/%d", pid);
+	autoclose int procfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (procfd < 0)
+		return no_proc(pid, errno);
+	int err = identify(procfd, pid, self);
+	if (err)
+		return err;
+
+	autoclose int pidfd = syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+		return sdi_fail(errno, "cannot open a descriptor of it: %s", strerror(errno));
+	/* Read last: procfd still answers, so the pid was not reused before pidfd was opened. */
+	uint64_t start_time = sdi_start_time(procfd);
+	if (!start_time)
+		return sdi_fail(ESRCH, "no such process");
+	*ret = (struct sdi_target){ pid, self, take_fd(&pidfd), take_fd(&procfd), start_time };
+	return 0;
+}
+
+void sdi_target_close(struct sdi_target *t)
+{
+	sdi_cleanup_fd(&t->pidfd);
+	sdi_cleanup_fd(&t->procfd);
+	t->pidfd = t->procfd = -1;
+}
+
+int sdi_target_openat(const struct sdi_target *t, const char *name, int flags)
+{
+	struct sdi_status st = { 0 };
+	char thread[64], path[128];
+	int fd = openat(t->procfd, name, flags | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
+
+	/* Asked after opening: the memory behind fd is that of a task that was alive. */
+	int gone_err = sdi_status_read(t->procfd, "status", &st);
+	if (!gone_err && !gone(st.state))
+		return err ? err : fd;
+	sdi_cleanup_fd(&fd);
+	/* The files of a dead main thread are empty, and root's: take another thread's. */
+	err = live_thread(t->procfd, thread, sizeof(thread));
+	if (err)
+		return err;
+	snprintf(path, sizeof(path), "%s/%s", thread, name);
+	fd = openat(t->procfd, path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
