@@ -6,6 +6,7 @@
 #include <string.h>
 
 static _Thread_local char message[512];
+static _Thread_local bool seen;
 
 int sdi_fail(int err, const char *fmt, ...)
 {
@@ -16,7 +17,18 @@ int sdi_fail(int err, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	memcpy(message, text, sizeof(message));
+	seen = true;
 	return -err;
+}
+
+void sdi_fail_expect(void)
+{
+	seen = false;
+}
+
+bool sdi_fail_seen(void)
+{
+	return seen;
 }
 
 const char *sdi_last_error(void)

@@ -3,8 +3,14 @@
 #ifndef SDI_BASE_ERROR_H
 #define SDI_BASE_ERROR_H
 
+#include <stdbool.h>
+
 /* Remember the sentence for this thread; returns -err, so that "return sdi_fail(...)" reads well. */
 int sdi_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Has this thread called sdi_fail() since sdi_fail_expect()? Else a sentence is still missing. */
+void sdi_fail_expect(void);
+bool sdi_fail_seen(void);
 
 /* The last sentence of this thread, "" if none. */
 const char *sdi_last_error(void);
