@@ -118,27 +118,14 @@ bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret)
 	return true;
 }
 
-/* What was read later wins nothing: a mapping that grew downwards meanwhile is cut. */
-static int add(struct sdi_maps *m, struct sdi_vma v)
-{
-	if (m->n && v.start < m->v[m->n - 1].end)
-		v.start = m->v[m->n - 1].end;
-	if (v.start >= v.end)
-		return 0;
-	if (m->n == m->cap) {
-		size_t cap = m->cap ? m->cap + m->cap / 2 : 64;
-		struct sdi_vma *p = realloc(m->v, cap * sizeof(*p));
-		if (!p)
-			return -ENOMEM;
-		m->v = p;
-		m->cap = cap;
-	}
-	m->v[m->n++] = v;
-	return 0;
-}
+struct walk {
+	sdi_maps_fn *fn;
+	void *arg;
+	bool any;
+};
 
-/* The whole lines of buf into m; *used is what they took. An odd line would hide a mapping. */
-static int add_lines(struct sdi_maps *m, char *buf, size_t size, size_t *used)
+/* Visit the whole lines of buf; *used is what they took. An odd line would hide a mapping. */
+static int visit_lines(struct walk *w, char *buf, size_t size, size_t *used)
 {
 	struct sdi_maps_line l;
 	char *p = buf;
@@ -147,7 +134,8 @@ static int add_lines(struct sdi_maps *m, char *buf, size_t size, size_t *used)
 		*end = '\0';
 		if (!sdi_maps_parse_line(p, &l))
 			return -EIO;
-		int err = add(m, l.vma);
+		w->any = true;
+		int err = w->fn(w->arg, &l);
 		if (err)
 			return err;
 	}
@@ -155,7 +143,7 @@ static int add_lines(struct sdi_maps *m, char *buf, size_t size, size_t *used)
 	return 0;
 }
 
-static int read_lines(int fd, struct sdi_maps *m)
+static int visit_file(int fd, struct walk *w)
 {
 	size_t cap = READ_SIZE, have = 0, used;
 	autofree char *buf = malloc(cap);
@@ -177,28 +165,57 @@ static int read_lines(int fd, struct sdi_maps *m)
 		if (n == 0)
 			return have ? -EIO : 0;
 		have += n;
-		int err = add_lines(m, buf, have, &used);
+		int err = visit_lines(w, buf, have, &used);
 		if (err)
 			return err;
 		memmove(buf, buf + used, have -= used);
 	}
 }
 
-int sdi_maps_read(const struct sdi_target *t, struct sdi_maps *m)
+int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg)
 {
+	struct walk w = { .fn = fn, .arg = arg };
+
 	for (int i = 0; i < EMPTY_TRIES; i++) {
 		autoclose int fd = sdi_target_openat(t, "maps", O_RDONLY);
 		if (fd < 0)
 			return fd == -EACCES ? -EPERM : fd;
-		m->n = 0;
-		int err = read_lines(fd, m);
-		if (err || m->n)
+		int err = visit_file(fd, &w);
+		if (err || w.any)
 			return err;
 		if (sdi_target_alive(t))
 			break;
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
 	return -ESRCH;
+}
+
+/* What was read later wins nothing: a mapping that grew downwards meanwhile is cut. */
+static int add(void *arg, const struct sdi_maps_line *l)
+{
+	struct sdi_maps *m = arg;
+	struct sdi_vma v = l->vma;
+
+	if (m->n && v.start < m->v[m->n - 1].end)
+		v.start = m->v[m->n - 1].end;
+	if (v.start >= v.end)
+		return 0;
+	if (m->n == m->cap) {
+		size_t cap = m->cap ? m->cap + m->cap / 2 : 64;
+		struct sdi_vma *p = realloc(m->v, cap * sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		m->v = p;
+		m->cap = cap;
+	}
+	m->v[m->n++] = v;
+	return 0;
+}
+
+int sdi_maps_read(const struct sdi_target *t, struct sdi_maps *m)
+{
+	m->n = 0;
+	return sdi_maps_each(t, add, m);
 }
 
 const struct sdi_vma *sdi_maps_find(const struct sdi_maps *m, uint64_t addr)

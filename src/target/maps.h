@@ -45,6 +45,12 @@ struct sdi_maps_line {
 	const char *name;		/* into the line; "" if none */
 };
 
+/* Called for each line in the order of the file. Non-zero ends the walk with that value. */
+typedef int sdi_maps_fn(void *arg, const struct sdi_maps_line *line);
+
+/* Visit the mappings as they are now. 0, what fn returned, -ESRCH, -EPERM, -ENOMEM. */
+int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg);
+
 /* Parse one NUL-terminated line without its newline. Returns false if it is not a maps line. */
 bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret);
 
