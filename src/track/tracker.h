@@ -80,6 +80,10 @@ struct sdi_tracker {
 	struct sdi_mark *marks;
 	struct sdi_ranges in_flight;	/* dma.c: what the last SDI_TAKE reported, to say again */
 	bool dma_before;		/* direct I/O was seen at the last SDI_TAKE */
+	uint32_t never;			/* the reason for marks that were never cleared: _NEVER, or
+					 * _LOST where an earlier keeper of this target was killed */
+	bool frozen;			/* the caller holds all threads stopped (sdi_freeze):
+					 * backends must not stop them themselves */
 	uint64_t generation;
 	uint64_t attach_ns;
 	struct sdi_why passed_over;
