@@ -25,17 +25,35 @@
 #define SYS_pidfd_open 434
 #endif
 
-uint64_t sdi_start_time(int procfd)
+/* Numbers of /proc/PID/stat from field `first` on. Field 2 is the name, which may hold anything,
+ * also ") R 1"; none of the later ones can. */
+static bool stat_fields(int procfd, int first, uint64_t *ret, int n)
 {
 	char stat[2048];
 
 	if (sdi_read_text(procfd, "stat", stat, sizeof(stat)) < 0)
-		return 0;
-	/* Field 2 is the name, which may hold anything, also ") R 1"; none of the later ones can. */
+		return false;
 	char *p = strrchr(stat, ')');
-	for (int field = 2; p && field < 22; field++)
+	for (int field = 2; p && field < first; field++)
 		p = strchr(p + 1, ' ');
-	return p ? strtoull(p, NULL, 10) : 0;
+	for (int i = 0; p && i < n; i++)
+		ret[i] = strtoull(p, &p, 10);
+	return p;
+}
+
+uint64_t sdi_start_time(int procfd)
+{
+	uint64_t start = 0;
+
+	return stat_fields(procfd, 22, &start, 1) ? start : 0;
+}
+
+uint64_t sdi_memory_id(const struct sdi_target *t)
+{
+	uint64_t f[3] = { 0 };	/* startcode, endcode, startstack: random after each exec */
+
+	stat_fields(t->procfd, 26, f, 3);
+	return f[0] * 31 + f[1] * 7 + f[2];
 }
 
 /* What decides whether a task without memory is a kernel thread or on its way out. */
@@ -75,27 +93,42 @@ static void status_line(const char *line, struct sdi_status *st, struct hints *h
 #undef IS
 }
 
+/* Give every line of the file to status_line(). No malloc(): helper processes come here too. */
+static int status_lines(int fd, struct sdi_status *st, struct hints *h)
+{
+	char buf[4096];
+	size_t have = 0;
+	ssize_t n;
+
+	while ((n = sdi_read_full(fd, buf + have, sizeof(buf) - 1 - have)) > 0) {
+		char *line = buf, *end;
+
+		have += n;
+		buf[have] = '\0';
+		for (; (end = strchr(line, '\n')); line = end + 1) {
+			*end = '\0';
+			status_line(line, st, h);
+		}
+		have -= line - buf;
+		memmove(buf, line, have);
+		/* "Groups:" may hold 65536 numbers: what does not fit has no interest for us. */
+		if (have == sizeof(buf) - 1)
+			have = 0;
+	}
+	return n;
+}
+
 int sdi_status_read(int dirfd, const char *path, struct sdi_status *ret)
 {
-	autoclose int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	autofclose FILE *f = fdopen(fd, "r");
-	if (!f)
-		return -errno;
-	take_fd(&fd);
-
-	/* By lines of any length: "Groups:" may hold 65536 numbers. A newline in the name of the
-	 * process is escaped there. */
 	struct sdi_status st = { .seccomp = -1 };
 	struct hints h = { 0 };
-	autofree char *line = NULL;
-	size_t size = 0;
-	errno = 0;
-	while (getline(&line, &size, f) > 0)
-		status_line(line, &st, &h);
-	if (ferror(f) || !st.state)
-		return errno ? -errno : -ESRCH;
+	autoclose int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	int err = status_lines(fd, &st, &h);
+	if (err < 0 || !st.state)
+		return err < 0 ? err : -ESRCH;
 	/* "Kthread:" is Linux 6.8. Before it: no memory, and a child of kthreadd or kthreadd. */
 	if (!h.kthread_known)
 		st.kernel_thread = !h.vm_size && (st.tgid == 2 || h.parent == 2) &&

@@ -37,6 +37,9 @@ int sdi_target_openat(const struct sdi_target *t, const char *name, int flags);
 /* Start time of /proc/PID below procfd, 0 if it cannot be read. */
 uint64_t sdi_start_time(int procfd);
 
+/* Tells one memory (mm) of the target from the next: changes when it calls exec. */
+uint64_t sdi_memory_id(const struct sdi_target *t);
+
 /* What /proc/.../status says, of a process or of one thread. */
 struct sdi_status {
 	char state;		/* R S D T t Z X I */

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The registers of a stopped thread, as far as running one system call in it needs them. Each
+ * CPU has a folder with one regs.h that defines the type and the functions listed here:
+ *
+ *	struct sdi_regs			what PTRACE_GETREGSET(NT_PRSTATUS) fills, whole
+ *	SDI_SYSCALL_INSN		the bytes of the instruction that enters the kernel
+ *	sdi_regs_call(r, pc, nr, a)	make r execute system call nr(a[0], a[1], a[2]) at pc, and
+ *					keep the kernel from restarting the one it was in
+ *	sdi_regs_calls(r, nr)		at a system call entry stop: is it that call?
+ *	sdi_regs_result(r)		at an exit stop: what the call returned
+ *	sdi_regs_pc(r)			pointer to the program counter
+ *	sdi_regs_resume(r)		the thread was stopped inside a system call that the stop made
+ *					return EINTR: let it go on waiting instead (true if changed)
+ */
+#ifndef SDI_ARCH_ARCH_H
+#define SDI_ARCH_ARCH_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+
+/*
+ * Calls that return -EINTR for a stop without a signal, and can be entered again as they were:
+ * they have done nothing yet when they return it. (close() is not among them.)
+ */
+static inline bool sdi_call_can_go_on(long nr)
+{
+	static const short calls[] = {
+#ifdef __NR_epoll_wait
+		__NR_epoll_wait,
+#endif
+		__NR_epoll_pwait, 441 /* epoll_pwait2 */, __NR_rt_sigtimedwait, __NR_semop,
+		__NR_semtimedop, __NR_read, __NR_readv, __NR_write, __NR_writev, __NR_recvfrom,
+		__NR_recvmsg, __NR_recvmmsg, __NR_sendto, __NR_sendmsg, __NR_sendmmsg, __NR_accept,
+		__NR_accept4, __NR_connect, __NR_io_getevents, __NR_io_pgetevents,
+		426 /* io_uring_enter */,
+	};
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		if (calls[i] == nr)
+			return true;
+	return false;
+}
+
+#if defined(__x86_64__)
+#include "arch/x86_64/regs.h"
+#elif defined(__aarch64__)
+#include "arch/aarch64/regs.h"
+#else
+#include "arch/generic/regs.h"
+#endif
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Registers of x86_64: see arch/arch.h. */
+#define SDI_SYSCALL_INSN "\x0f\x05"	/* syscall */
+
+struct sdi_regs {
+	struct user_regs_struct u;
+};
+
+static inline void sdi_regs_call(struct sdi_regs *r, uint64_t pc, long nr, const uint64_t a[3])
+{
+	r->u.rip = pc;
+	r->u.rax = nr;
+	r->u.orig_rax = -1;	/* arch_do_signal_or_restart() leaves it alone then */
+	r->u.rdi = a[0];
+	r->u.rsi = a[1];
+	r->u.rdx = a[2];
+}
+
+static inline bool sdi_regs_calls(const struct sdi_regs *r, long nr)
+{
+	return (long)r->u.orig_rax == nr;
+}
+
+static inline long sdi_regs_result(const struct sdi_regs *r)
+{
+	return r->u.rax;
+}
+
+static inline uint64_t *sdi_regs_pc(struct sdi_regs *r)
+{
+	return (uint64_t *)&r->u.rip;
+}
+
+/*
+ * With -ERESTARTNOHAND in rax the kernel itself decides when the thread runs again: EINTR if a
+ * signal handler is to run, the same call once more if not (arch_do_signal_or_restart(),
+ * handle_signal()). No signal can slip in between.
+ */
+static inline bool sdi_regs_resume(struct sdi_regs *r)
+{
+	enum { ERESTARTNOHAND = 514 };
+
+	if ((long)r->u.rax != -EINTR || !sdi_call_can_go_on(r->u.orig_rax))
+		return false;
+	r->u.rax = -ERESTARTNOHAND;
+	return true;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "target/inject.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "target/threads.h"
+
+enum { INSN_SIZE = sizeof(SDI_SYSCALL_INSN) - 1 };
+
+static uint64_t search(int mem, uint64_t start, uint64_t end)
+{
+	char buf[4096 + INSN_SIZE];
+
+	/* The instruction may cross the border of two blocks. */
+	for (; start < end; start += 4096) {
+		ssize_t n = pread(mem, buf, MIN(sizeof(buf), end - start), start);
+		if (n <= 0)
+			return 0;
+		char *hit = INSN_SIZE ? memmem(buf, n, SDI_SYSCALL_INSN, INSN_SIZE) : NULL;
+		if (hit)
+			return start + (hit - buf);
+	}
+	return 0;
+}
+
+/* Read a maps file line by line without malloc(); long names are cut. */
+struct lines {
+	int fd;
+	size_t have, at;
+	char buf[4096];
+};
+
+static bool next_char(struct lines *l, char *ret)
+{
+	if (l->at == l->have) {
+		ssize_t n = read(l->fd, l->buf, sizeof(l->buf));
+
+		if (n <= 0)
+			return false;
+		l->have = n;
+		l->at = 0;
+	}
+	*ret = l->buf[l->at++];
+	return true;
+}
+
+static bool next_line(struct lines *l, char *line, size_t size)
+{
+	size_t n = 0;
+	char c = 0;
+
+	while (next_char(l, &c) && c != '\n')
+		if (n < size - 1)
+			line[n++] = c;
+	line[n] = '\0';
+	return c == '\n';
+}
+
+uint64_t sdi_find_insn(int maps, int mem)
+{
+	struct lines l = { .fd = maps };
+	char line[256];
+	uint64_t other = 0;
+
+	while (next_line(&l, line, sizeof(line))) {
+		unsigned long long start, end;
+		char perms[5];
+
+		if (sscanf(line, "%llx-%llx %4s", &start, &end, perms) != 3 || perms[2] != 'x')
+			continue;
+		bool vdso = strstr(line, "[vdso]");
+		if (!vdso && (other || strstr(line, "[vsyscall]")))
+			continue;
+		uint64_t hit = search(mem, start, end);
+		if (vdso && hit)
+			return hit;
+		if (!other)
+			other = hit;
+	}
+	return other;
+}
+
+/* Linux 5.13 commit 90f093fa8ea4. */
+#define GET_RSEQ_CONFIGURATION ((enum __ptrace_request)0x420f)
+struct rseq_configuration {
+	uint64_t pointer;
+	uint32_t size, signature, flags, pad;
+};
+
+struct rseq_section {
+	uint32_t version, flags;
+	uint64_t start, length, abort;
+};
+
+/*
+ * The kernel forgets a restartable sequence when the thread enters it from elsewhere, as the
+ * injected call does; a later preemption would then not abort it. So it is aborted now, which may
+ * happen to such a sequence at any time.
+ */
+static void abort_rseq(struct sdi_inject *in)
+{
+	struct rseq_configuration conf;
+	struct rseq_section cs;
+	uint64_t section, *pc = sdi_regs_pc(&in->saved);
+
+	if (ptrace(GET_RSEQ_CONFIGURATION, in->tid, sizeof(conf), &conf) < 0 || !conf.pointer)
+		return;
+	if (pread(in->mem, &section, sizeof(section), conf.pointer + 8) != sizeof(section) ||
+	    !section || pread(in->mem, &cs, sizeof(cs), section) != sizeof(cs))
+		return;
+	if (*pc - cs.start < cs.length)
+		*pc = cs.abort;
+}
+
+/*
+ * Syscall user dispatch (Linux 6.4 commit 3f67987cdc09 for these requests): Wine has the kernel
+ * answer system calls from foreign code with SIGSYS. Off while ours runs.
+ */
+#define SET_SYSCALL_USER_DISPATCH ((enum __ptrace_request)0x4210)
+#define GET_SYSCALL_USER_DISPATCH ((enum __ptrace_request)0x4211)
+
+static int pause_dispatch(struct sdi_inject *in)
+{
+	struct sdi_dispatch off = { 0 };
+
+	if (ptrace(GET_SYSCALL_USER_DISPATCH, in->tid, sizeof(in->dispatch), &in->dispatch) ||
+	    !in->dispatch.mode)
+		return 0;
+	return ptrace(SET_SYSCALL_USER_DISPATCH, in->tid, sizeof(off), &off) ? -EOPNOTSUPP : 0;
+}
+
+static void resume_dispatch(struct sdi_inject *in)
+{
+	if (in->dispatch.mode)
+		ptrace(SET_SYSCALL_USER_DISPATCH, in->tid, sizeof(in->dispatch), &in->dispatch);
+}
+
+int sdi_inject_begin(struct sdi_inject *in)
+{
+	char insn[INSN_SIZE + 1];
+	int err = sdi_get_regs(in->tid, &in->saved);
+
+	if (err)
+		return err;
+	if (pread(in->mem, insn, INSN_SIZE, in->insn) != INSN_SIZE ||
+	    memcmp(insn, SDI_SYSCALL_INSN, INSN_SIZE))
+		return -EOPNOTSUPP;
+	if (ptrace(PTRACE_GETSIGMASK, in->tid, sizeof(in->saved_mask), &in->saved_mask))
+		return -ESRCH;
+
+	/* A pending signal would be delivered on the way into the call, and its handler run. */
+	uint64_t all = ~0ull;
+	if (ptrace(PTRACE_SETSIGMASK, in->tid, sizeof(all), &all))
+		return -ESRCH;
+	abort_rseq(in);
+	err = pause_dispatch(in);
+	if (err)
+		sdi_inject_end(in);
+	return err;
+}
+
+/* Run the thread to the next system call stop. */
+static int to_syscall_stop(struct sdi_inject *in)
+{
+	/* A stop signal to the process shows up as one more event; go on through it. */
+	for (int tries = 0; tries < 16; tries++) {
+		int status, err;
+
+		if (ptrace(PTRACE_SYSCALL, in->tid, 0, 0))
+			return -ESRCH;
+		err = sdi_wait_status(in->tid, in->deadline_ns, &status);
+		if (err)
+			return err;
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+			return 0;
+		if (status >> 16 != PTRACE_EVENT_STOP)
+			return -ECANCELED;
+	}
+	return -ECANCELED;
+}
+
+long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3])
+{
+	struct sdi_regs r = in->saved;
+
+	sdi_regs_call(&r, in->insn, nr, a);
+	int err = sdi_set_regs(in->tid, &r);
+	if (!err)
+		err = to_syscall_stop(in);
+	if (!err)
+		err = sdi_get_regs(in->tid, &r);
+	bool ours = !err && sdi_regs_calls(&r, nr);
+	if (!err)
+		err = to_syscall_stop(in);
+	if (!err && !ours)
+		err = -ECANCELED;
+	if (!err)
+		err = sdi_get_regs(in->tid, &r);
+	return err ? err : sdi_regs_result(&r);
+}
+
+void sdi_inject_end(struct sdi_inject *in)
+{
+	resume_dispatch(in);
+	sdi_set_regs(in->tid, &in->saved);
+	ptrace(PTRACE_SETSIGMASK, in->tid, sizeof(in->saved_mask), &in->saved_mask);
+}

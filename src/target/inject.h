@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Run one system call in a thread that is traced and stopped, and leave it exactly as it was:
+ * registers, signal mask, the system call it was in, restartable sequence.
+ */
+#ifndef SDI_TARGET_INJECT_H
+#define SDI_TARGET_INJECT_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "arch/arch.h"
+
+/* struct ptrace_sud_config */
+struct sdi_dispatch {
+	uint64_t mode, selector, offset, len;
+};
+
+struct sdi_inject {
+	pid_t tid;
+	int mem;		/* /proc/TID/mem, not owned */
+	uint64_t insn;		/* address of a system call instruction in it */
+	uint64_t deadline_ns;	/* 0: wait for ever (the caller is the tracer anyway) */
+	struct sdi_regs saved;
+	uint64_t saved_mask;
+	struct sdi_dispatch dispatch;
+};
+
+/* Find a system call instruction: in the vdso, else in any code. The target may run. 0: none. */
+uint64_t sdi_find_insn(int maps, int mem);
+
+/*
+ * Make ready: save all state and block signals. tid, mem, insn, deadline_ns are set. 0, -ESRCH, or
+ * -EOPNOTSUPP (32-bit code; the instruction is not there any more): nothing was changed then.
+ */
+int sdi_inject_begin(struct sdi_inject *in);
+
+/* Run nr(a[0], a[1], a[2]). Returns what the call returned (-errno), or -ESRCH / -ECANCELED when it
+ * could not be run. */
+long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3]);
+
+/* Put everything back. The thread stays stopped. */
+void sdi_inject_end(struct sdi_inject *in);
+
+#endif

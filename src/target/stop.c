@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "target/stop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "target/helper.h"
+#include "target/threads.h"
+
+enum {
+	FREEZE_TIMEOUT_MS = 5000,
+	MAX_THREADS = 1 << 17,
+};
+
+static uint64_t after_ms(uint64_t ms)
+{
+	return sdi_now_ns() + ms * 1000000;
+}
+
+static int explain_seize(int err, pid_t tid, pid_t tracer)
+{
+	if (err == -EPERM && tracer)
+		return sdi_fail(EBUSY, "process %d already traces it (a debugger, strace?)", tracer);
+	if (err == -EPERM)
+		return sdi_fail(EPERM, "not allowed to trace thread %d (same user or root needed)",
+				tid);
+	return sdi_fail(-err, "cannot trace thread %d: %s", tid, strerror(-err));
+}
+
+/* --- all threads ------------------------------------------------------------------------- */
+
+struct sdi_freezer {
+	struct sdi_helper helper;
+};
+
+struct freezing {
+	const struct sdi_target *t;
+	pid_t *tids;
+	size_t n;
+	bool found;
+};
+
+static bool is_held(const struct freezing *f, pid_t tid)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (f->tids[i] == tid)
+			return true;
+	return false;
+}
+
+static pid_t tracer_of(const struct sdi_target *t, pid_t tid)
+{
+	struct sdi_status s;
+	char path[48];
+
+	snprintf(path, sizeof(path), "task/%d/status", tid);
+	return sdi_status_read(t->procfd, path, &s) ? 0 : s.tracer;
+}
+
+static int hold(void *arg, pid_t tid)
+{
+	struct freezing *f = arg;
+
+	if (is_held(f, tid))
+		return 0;
+	if (f->n == MAX_THREADS)
+		return sdi_fail(ENOMEM, "it has more than %d threads", MAX_THREADS);
+	int err = sdi_seize(tid, 0);
+	if (err == -ESRCH)
+		return 0;	/* has just ended */
+	if (err == -EPERM) {
+		struct sdi_status s;
+		char path[48];
+
+		snprintf(path, sizeof(path), "task/%d/status", tid);
+		if (sdi_status_read(f->t->procfd, path, &s) || s.state == 'Z' || s.state == 'X')
+			return 0;
+	}
+	if (err)
+		return explain_seize(err, tid, tracer_of(f->t, tid));
+	ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+	f->tids[f->n++] = tid;
+	f->found = true;
+	return 0;
+}
+
+static int wait_all(struct freezing *f, size_t from, uint64_t deadline)
+{
+	for (size_t i = from; i < f->n; i++) {
+		int err = sdi_wait_stop(f->tids[i], deadline);
+
+		if (err == -ETIMEDOUT)
+			return sdi_fail(ETIMEDOUT, "thread %d sleeps in the kernel and does not stop",
+					f->tids[i]);
+	}
+	return 0;
+}
+
+/* New threads may start until every one that could start them has stopped. */
+static int hold_all(struct freezing *f)
+{
+	uint64_t deadline = after_ms(FREEZE_TIMEOUT_MS);
+
+	do {
+		size_t from = f->n;
+
+		f->found = false;
+		int err = sdi_each_thread(f->t, hold, f);
+		if (!err)
+			err = wait_all(f, from, deadline);
+		if (err)
+			return err;
+	} while (f->found);
+	return f->n ? 0 : sdi_fail(ESRCH, "it has ended");
+}
+
+static void freeze_child(const void *arg, int sock)
+{
+	struct sdi_helper_reply reply = { 0 };
+	struct freezing f = { .t = arg };
+
+	f.tids = mmap(NULL, MAX_THREADS * sizeof(*f.tids), PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (f.tids == MAP_FAILED) {
+		reply.err = sdi_fail(ENOMEM, "no memory to list its threads");
+		f.tids = NULL;
+	} else {
+		reply.err = hold_all(&f);
+	}
+	snprintf(reply.text, sizeof(reply.text), "%s", sdi_last_error());
+	sdi_helper_answer(sock, &reply, -1);
+	if (!reply.err) {
+		struct pollfd p = { .fd = sock, .events = POLLIN };
+
+		sdi_helper_keep_only(sock);
+		while (poll(&p, 1, -1) < 0 && errno == EINTR)
+			;
+	}
+	for (size_t i = 0; i < f.n; i++)
+		sdi_release(f.tids[i]);
+}
+
+int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret)
+{
+	struct sdi_helper_reply reply;
+	int fd;
+
+	if (t->self)
+		return sdi_fail(EINVAL, "a process cannot freeze itself");
+	struct sdi_freezer *f = calloc(1, sizeof(*f));
+	if (!f)
+		return sdi_fail(ENOMEM, "out of memory");
+	int err = sdi_helper_start(freeze_child, t, &f->helper);
+	if (!err) {
+		err = sdi_helper_wait(&f->helper, &reply, &fd);
+		if (err)
+			sdi_helper_end(&f->helper);
+	}
+	if (err) {
+		free(f);
+		return err;
+	}
+	*ret = f;
+	return 0;
+}
+
+void sdi_thaw(struct sdi_freezer *f)
+{
+	if (!f)
+		return;
+	sdi_helper_end(&f->helper);
+	free(f);
+}

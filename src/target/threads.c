@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "target/threads.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+struct dirent64_head {
+	uint64_t ino;
+	int64_t off;
+	unsigned short reclen;
+	unsigned char type;
+	char name[];
+};
+
+int sdi_each_thread(const struct sdi_target *t, int (*fn)(void *arg, pid_t tid), void *arg)
+{
+	/* getdents64 and not opendir(): no malloc() here. */
+	autoclose int dir = openat(t->procfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_Alignas(struct dirent64_head) char buf[4096];
+	long n;
+
+	if (dir < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < n;) {
+			struct dirent64_head *d = (struct dirent64_head *)(buf + at);
+			int tid = atoi(d->name);
+			int ret = tid > 0 ? fn(arg, tid) : 0;
+
+			if (ret)
+				return ret;
+			at += d->reclen;
+		}
+	}
+	return n < 0 ? -ESRCH : 0;
+}
+
+struct picking {
+	const struct sdi_target *t;
+	struct sdi_candidate *c;
+	int n, max;
+};
+
+/* How much would a stop disturb the thread? 0: not at all. */
+static int disturbance(const struct sdi_target *t, pid_t tid, char state)
+{
+	char path[48], text[64];
+
+	if (state == 'D')
+		return 8;	/* may not stop for long: disk, vfork() */
+	snprintf(path, sizeof(path), "task/%d/syscall", tid);
+	if (sdi_read_text(t->procfd, path, text, sizeof(text)) <= 0)
+		return 1;
+	if (text[0] < '0' || text[0] > '9')
+		return 0;	/* "running", or -1: stopped outside a system call */
+	return sdi_call_can_go_on(strtol(text, NULL, 10)) ? 2 : 0;
+}
+
+static int consider(void *arg, pid_t tid)
+{
+	struct picking *p = arg;
+	struct sdi_status s;
+	char path[48];
+
+	snprintf(path, sizeof(path), "task/%d/status", tid);
+	if (sdi_status_read(p->t->procfd, path, &s) || s.state == 'Z' || s.state == 'X')
+		return 0;
+	struct sdi_candidate c = { .tid = tid, .seccomp = s.seccomp, .tracer = s.tracer };
+	c.rank = disturbance(p->t, tid, s.state) + (s.seccomp > 0 ? 16 : 0) + (s.tracer ? 64 : 0);
+
+	int at = p->n;
+	while (at > 0 && p->c[at - 1].rank > c.rank)
+		at--;
+	if (at == p->max)
+		return 0;
+	p->n = MIN(p->n + 1, p->max);
+	memmove(&p->c[at + 1], &p->c[at], (p->n - 1 - at) * sizeof(c));
+	p->c[at] = c;
+	return c.rank == 0 && p->n == p->max ? 1 : 0;	/* enough good ones */
+}
+
+int sdi_pick_threads(const struct sdi_target *t, struct sdi_candidate *ret, int max)
+{
+	struct picking p = { .t = t, .c = ret, .max = max };
+	int err = sdi_each_thread(t, consider, &p);
+
+	return err < 0 ? err : p.n;
+}
+
+int sdi_seize(pid_t tid, unsigned long options)
+{
+	return ptrace(PTRACE_SEIZE, tid, 0, options) ? -errno : 0;
+}
+
+int sdi_wait_status(pid_t tid, uint64_t deadline_ns, int *status)
+{
+	sigset_t chld;
+
+	if (!deadline_ns) {
+		pid_t pid;
+
+		while ((pid = waitpid(tid, status, __WALL)) < 0 && errno == EINTR)
+			;
+		return pid < 0 || WIFEXITED(*status) || WIFSIGNALED(*status) ? -ESRCH : 0;
+	}
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	for (;;) {
+		pid_t pid = waitpid(tid, status, __WALL | WNOHANG);
+		uint64_t now = sdi_now_ns();
+
+		if (pid < 0 || (pid && (WIFEXITED(*status) || WIFSIGNALED(*status))))
+			return -ESRCH;
+		if (pid)
+			return 0;
+		if (now >= deadline_ns)
+			return -ETIMEDOUT;
+		/* A stop of another thread may have eaten this one's SIGCHLD: look every 10 ms. */
+		struct timespec ts = { .tv_nsec = MIN(deadline_ns - now, 10000000u) };
+		sigtimedwait(&chld, NULL, &ts);
+	}
+}
+
+int sdi_wait_stop(pid_t tid, uint64_t deadline_ns)
+{
+	for (;;) {
+		int status, err = sdi_wait_status(tid, deadline_ns, &status);
+
+		if (err)
+			return err;
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			return 0;
+		/* A signal was on its way: hand it over, the interrupt is still pending. */
+		ptrace(PTRACE_CONT, tid, 0, (unsigned long)WSTOPSIG(status));
+	}
+}
+
+int sdi_get_regs(pid_t tid, struct sdi_regs *ret)
+{
+	struct iovec iov = { &ret->u, sizeof(ret->u) };
+
+	if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &iov))
+		return -errno;
+	return iov.iov_len == sizeof(ret->u) ? 0 : -EOPNOTSUPP;
+}
+
+int sdi_set_regs(pid_t tid, const struct sdi_regs *r)
+{
+	struct iovec iov = { (void *)&r->u, sizeof(r->u) };
+
+	return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) ? -errno : 0;
+}
+
+void sdi_release(pid_t tid)
+{
+	struct sdi_regs r;
+
+	if (!sdi_get_regs(tid, &r) && sdi_regs_resume(&r))
+		sdi_set_regs(tid, &r);
+	ptrace(PTRACE_DETACH, tid, 0, 0);
+}

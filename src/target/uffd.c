@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A userfaultfd for the memory of another process. No kernel interface makes one from outside
+ * (/dev/userfaultfd uses current->mm too), so one thread of the target makes it, once; its copy
+ * is taken with pidfd_getfd(2) and closed in the target before the thread runs on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "target/helper.h"
+#include "target/inject.h"
+#include "target/stop.h"
+#include "target/threads.h"
+
+enum {
+	STOP_TIMEOUT_MS = 1000,
+	MAX_TRIES = 4,
+	NR_PIDFD_OPEN = 434,		/* Linux 5.3 */
+	NR_PIDFD_GETFD = 438,		/* Linux 5.6 */
+	FLAG_PIDFD_THREAD = O_EXCL,	/* Linux 6.9 commit 64bef697d33b */
+	SUSPEND_SECCOMP = 1 << 21,	/* PTRACE_O_SUSPEND_SECCOMP, Linux 4.3 */
+};
+
+/* One thread, everything that can be opened before it is stopped. */
+struct victim {
+	struct sdi_inject in;
+	int maps, pidfd;
+};
+
+static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "task/%d/mem", tid);
+	ret->in.mem = openat(t->procfd, path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "task/%d/maps", tid);
+	ret->maps = openat(t->procfd, path, O_RDONLY | O_CLOEXEC);
+	if (ret->in.mem < 0 || ret->maps < 0)
+		return sdi_fail(errno, "cannot open the memory of thread %d: %s", tid,
+				strerror(errno));
+	/* A thread may have a descriptor table of its own: ask for the thread's. */
+	ret->pidfd = syscall(NR_PIDFD_OPEN, tid, FLAG_PIDFD_THREAD);
+	if (ret->pidfd < 0)
+		ret->pidfd = syscall(NR_PIDFD_OPEN, t->pid, 0);
+	if (ret->pidfd < 0)
+		return sdi_fail(EOPNOTSUPP, "pidfd_open: %s", strerror(errno));
+	ret->in.tid = tid;
+	ret->in.insn = sdi_find_insn(ret->maps, ret->in.mem);
+	if (!ret->in.insn)
+		return sdi_fail(EOPNOTSUPP, "no system call instruction found in its code");
+	return 0;
+}
+
+static void close_victim(struct victim *v)
+{
+	sdi_cleanup_fd(&v->in.mem);
+	sdi_cleanup_fd(&v->maps);
+	sdi_cleanup_fd(&v->pidfd);
+}
+
+/* What a person can do about the error that userfaultfd() returned in the target. */
+static int explain_call(long err)
+{
+	switch (err) {
+	case -ENOSYS:
+		return sdi_fail(EOPNOTSUPP, "this kernel has no userfaultfd (CONFIG_USERFAULTFD)");
+	case -EPERM:
+	case -EACCES:
+		return sdi_fail(EOPNOTSUPP, "its userfaultfd() is forbidden (seccomp, LSM)");
+	case -EINVAL:
+		return sdi_fail(EOPNOTSUPP, "userfaultfd() before Linux 5.11 needs privileges");
+	case -EMFILE:
+	case -ENFILE:
+		return sdi_fail(EOPNOTSUPP, "it has no free file descriptor for a moment");
+	case -ESRCH:
+		return sdi_fail(ESRCH, "it has ended");
+	default:
+		return sdi_fail(EOPNOTSUPP, "userfaultfd() in it failed: %s", strerror(-err));
+	}
+}
+
+/* Did pidfd_getfd() find the right descriptor table? */
+static bool is_uffd(int fd)
+{
+	char path[32], link[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, link, sizeof(link) - 1) > 0 &&
+	       !strcmp(link, "anon_inode:[userfaultfd]");
+}
+
+/*
+ * The thread is stopped. *number: flags for userfaultfd(), then the descriptor's number in the
+ * target. Returns our copy of it or -errno with the sentence set.
+ */
+static int take(struct victim *v, int *number)
+{
+	uint64_t arg[3] = { *number };
+	int err = sdi_inject_begin(&v->in);
+
+	if (err == -EOPNOTSUPP)
+		return sdi_fail(EOPNOTSUPP, "it runs 32-bit code, or changes its code");
+	if (err)
+		return sdi_fail(ESRCH, "it has ended");
+	long remote = sdi_inject_call(&v->in, SYS_userfaultfd, arg);
+	int fd = -1;
+	if (remote >= 0) {
+		fd = syscall(NR_PIDFD_GETFD, v->pidfd, (int)remote, 0);
+		err = fd < 0 ? -errno : 0;
+		arg[0] = *number = remote;
+		sdi_inject_call(&v->in, SYS_close, arg);
+	}
+	sdi_inject_end(&v->in);
+	if (remote < 0)
+		return explain_call(remote);
+	if (fd < 0)
+		return sdi_fail(EOPNOTSUPP, "pidfd_getfd: %s", strerror(-err));
+	if (!is_uffd(fd)) {
+		close(fd);
+		return sdi_fail(EOPNOTSUPP, "its threads do not share their descriptors");
+	}
+	return fd;
+}
+
+/* Close a descriptor that a fork copied. The thread is stopped. */
+static int close_copy(struct victim *v, int *fd)
+{
+	uint64_t arg[3] = { *fd };
+
+	if (sdi_inject_begin(&v->in))
+		return -ESRCH;
+	sdi_inject_call(&v->in, SYS_close, arg);
+	sdi_inject_end(&v->in);
+	return 0;
+}
+
+/* --- in the helper process ------------------------------------------------------------------ */
+
+static int stop_one(const struct sdi_candidate *c, struct victim *v)
+{
+	unsigned long options = PTRACE_O_TRACESYSGOOD | (c->seccomp > 0 ? SUSPEND_SECCOMP : 0);
+	int err = sdi_seize(c->tid, options);
+
+	if (err == -EPERM && c->tracer)
+		return sdi_fail(EOPNOTSUPP, "process %d traces it (a debugger, strace?)", c->tracer);
+	if (err == -EPERM && c->seccomp > 0 && !sdi_seize(c->tid, 0))
+		return sdi_fail(EOPNOTSUPP, "a seccomp filter is active in it and only root may "
+				"suspend that (CAP_SYS_ADMIN)");
+	if (err == -EPERM)
+		return sdi_fail(EPERM, "not allowed to trace it (same user or root needed)");
+	if (err)
+		return sdi_fail(-err, "cannot trace thread %d: %s", c->tid, strerror(-err));
+	ptrace(PTRACE_INTERRUPT, c->tid, 0, 0);
+	err = sdi_wait_stop(c->tid, v->in.deadline_ns);
+	if (err == -ETIMEDOUT)
+		return sdi_fail(EOPNOTSUPP, "thread %d sleeps in the kernel and does not stop",
+				c->tid);
+	return err ? sdi_fail(-err, "it has ended") : 0;
+}
+
+/* Stop that thread, call fn(v, arg), let it go. Returns what fn did, or -errno. */
+static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
+		     int (*fn)(struct victim *v, int *arg), int *arg, uint64_t *stop_ns)
+{
+	struct victim v = { .in.mem = -1, .maps = -1, .pidfd = -1 };
+	int ret = open_victim(t, c->tid, &v);
+
+	if (!ret) {
+		uint64_t t0 = sdi_now_ns();
+
+		v.in.deadline_ns = t0 + STOP_TIMEOUT_MS * 1000000ull;
+		ret = stop_one(c, &v);
+		if (!ret) {
+			ret = fn(&v, arg);
+			sdi_release(c->tid);
+			*stop_ns = sdi_now_ns() - t0;
+		}
+	}
+	close_victim(&v);
+	return ret;
+}
+
+/* The same in the thread that it disturbs least; in the next if that does not work. */
+static int in_best_thread(const struct sdi_target *t, int (*fn)(struct victim *v, int *arg),
+			  int *arg, uint64_t *stop_ns)
+{
+	struct sdi_candidate c[MAX_TRIES];
+	int n = sdi_pick_threads(t, c, MAX_TRIES);
+	int ret = n < 0 ? n : sdi_fail(ESRCH, "it has ended");
+
+	for (int i = 0; i < n; i++) {
+		ret = in_thread(t, &c[i], fn, arg, stop_ns);
+		if (ret >= 0 || ret == -EPERM)
+			break;
+	}
+	return ret;
+}
+
+/* The pid that was given out last in our pid namespace. */
+static pid_t last_pid(void)
+{
+	char text[64], *at;
+
+	if (sdi_read_text(AT_FDCWD, "/proc/loadavg", text, sizeof(text)) <= 0)
+		return 0;
+	at = strrchr(text, ' ');
+	return at ? atoi(at) : 0;
+}
+
+/*
+ * Another thread may have forked while the descriptor was in the table. The child's copy would keep
+ * the protection alive after we are gone: close it there as well. Processes that started meanwhile
+ * have pids after `since`; whether one holds our descriptor, kcmp(2) knows.
+ */
+static void close_in_forks(int remote, int fd, pid_t since)
+{
+	enum { KCMP_FILE = 0, MAX_FORKS = 1 << 16 };
+	pid_t last;
+
+	for (int n = 0; n < MAX_FORKS && since < (last = last_pid()); n++) {
+		char path[32];
+		uint64_t ns;
+
+		since++;
+		if (syscall(SYS_kcmp, getpid(), since, KCMP_FILE, fd, remote))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d", since);
+		struct sdi_target t = { .pid = since };
+		t.procfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		in_best_thread(&t, close_copy, &remote, &ns);
+		sdi_cleanup_fd(&t.procfd);
+	}
+}
+
+struct request {
+	const struct sdi_target *t;
+	int flags;
+};
+
+static void uffd_child(const void *arg, int sock)
+{
+	const struct request *rq = arg;
+	struct sdi_helper_reply reply = { 0 };
+	pid_t since = last_pid();
+	int number = rq->flags;
+	int fd = in_best_thread(rq->t, take, &number, &reply.stop_ns);
+
+	if (fd >= 0)
+		close_in_forks(number, fd, since);
+	else
+		reply.err = fd;
+	snprintf(reply.text, sizeof(reply.text), "%s", sdi_last_error());
+	sdi_helper_answer(sock, &reply, fd);
+}
+
+/* --- in the host ---------------------------------------------------------------------------- */
+
+int sdi_take_uffd(const struct sdi_target *t, int flags, uint64_t *stop_ns)
+{
+	struct request rq = { t, flags };
+	struct sdi_helper_reply reply;
+	struct sdi_helper h;
+	int fd;
+
+	*stop_ns = 0;
+	if (t->self) {
+		fd = syscall(SYS_userfaultfd, flags);
+		return fd < 0 ? explain_call(-errno) : fd;
+	}
+	int err = sdi_helper_start(uffd_child, &rq, &h);
+	if (err)
+		return err;
+	err = sdi_helper_wait(&h, &reply, &fd);
+	sdi_helper_end(&h);
+	if (err)
+		return err;
+	*stop_ns = reply.stop_ns;
+	return fd >= 0 ? fd : sdi_fail(EMFILE, "no free file descriptor to receive one");
+}
+
+int sdi_borrow_uffd(pid_t tid, int flags)
+{
+	struct victim v = { .in.mem = -1, .maps = -1, .pidfd = -1 };
+	struct sdi_target t = { .pid = tid };
+	struct sdi_status s;
+	autoclose int procfd = -1;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d", tid);
+	procfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (procfd < 0 || sdi_status_read(procfd, "status", &s))
+		return sdi_fail(ESRCH, "no thread %d", tid);
+	t.procfd = procfd;
+	t.pid = s.tgid;
+	int fd = open_victim(&t, tid, &v);
+	if (!fd && ptrace(PTRACE_SETOPTIONS, tid, 0,
+			  PTRACE_O_TRACESYSGOOD | (s.seccomp > 0 ? SUSPEND_SECCOMP : 0)))
+		fd = errno == ESRCH ? sdi_fail(ESRCH, "thread %d is not stopped by us", tid)
+				    : sdi_fail(EOPNOTSUPP, "its seccomp filter cannot be suspended");
+	if (!fd) {
+		fd = take(&v, &flags);
+		ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_TRACESYSGOOD);
+	}
+	close_victim(&v);
+	return fd;
+}
