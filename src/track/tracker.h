@@ -53,8 +53,8 @@ struct sdi_backend {
 	 *  - was mapped, moved or grown since then, whole: SOFTDIRTY_NEW,
 	 *  - cannot be known: SOFTDIRTY_UNTRACKED and the reason,
 	 * each with what it is. tr->maps is fresh. The first call after attach need not report:
-	 * the tracker counts everything as new then. -ESTALE: the target has other memory now
-	 * (exec), attach again. After any other error of SDI_TAKE the tracker counts everything.
+	 * the tracker counts everything as new then. The tracker has made sure that the memory is
+	 * the one that was attached. After an error of SDI_TAKE it counts everything.
 	 */
 	int (*collect)(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found);
 
@@ -76,14 +76,15 @@ struct sdi_tracker {
 	const struct sdi_backend *backend;
 	void *state;			/* the backend's */
 	struct sdi_maps maps;		/* as of the present operation */
-	struct sdi_ranges mapped;	/* the same as ranges, with kinds */
+	struct sdi_ranges mapped;	/* the same as ranges, with kinds; without the kernel's own */
 	struct sdi_mark *marks;
 	struct sdi_ranges in_flight;	/* dma.c: what the last SDI_TAKE reported, to say again */
-	bool dma_before;		/* direct I/O was seen at the last SDI_TAKE */
 	uint32_t never;			/* the reason for marks that were never cleared: _NEVER, or
 					 * _LOST where an earlier keeper of this target was killed */
 	bool frozen;			/* the caller holds all threads stopped (sdi_freeze):
 					 * backends must not stop them themselves */
+	uint64_t from, to;		/* SDI_PEEK need not look outside; SDI_TAKE always looks at all */
+	uint64_t memory_id;		/* of the memory that is attached */
 	uint64_t generation;
 	uint64_t attach_ns;
 	struct sdi_why passed_over;

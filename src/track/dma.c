@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "track/dma.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define PAGE_MASK 4095ull
+
+struct looking {
+	const struct sdi_target *t;
+	struct sdi_dma *dma;
+	struct sdi_ranges *pinned;
+	uint64_t pinned_bytes;
+	bool silent_ring;	/* a ring that did not list its buffers */
+};
+
+static FILE *open_fdinfo(const struct looking *l, const char *fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "fdinfo/%.20s", fd);
+	int f = openat(l->t->procfd, path, O_RDONLY | O_CLOEXEC);
+	return f < 0 ? NULL : fdopen(f, "r");
+}
+
+/* " 0: 0x7fba84fcf000/16384", below "UserBufs: 1" */
+static int push_buffer(struct looking *l, const char *line)
+{
+	unsigned long long addr, len;
+
+	if (sscanf(line, " %*u: 0x%llx/%llu", &addr, &len) != 2 || !len)
+		return 0;
+	uint64_t start = addr & ~PAGE_MASK, end = (addr + len + PAGE_MASK) & ~PAGE_MASK;
+	l->pinned_bytes += end - start;
+	return sdi_ranges_push(l->pinned, start, end, SOFTDIRTY_UNTRACKED,
+			       SOFTDIRTY_REASON_PINNED);
+}
+
+/*
+ * The list of buffers is left out while the ring is in use (mutex_trylock in
+ * io_uring_show_fdinfo()). *told: it was there. 0 or -ENOMEM.
+ */
+static int read_ring(struct looking *l, const char *fd, bool *told)
+{
+	autofclose FILE *f = open_fdinfo(l, fd);
+	char line[256];
+	bool inside = false;
+	int err = 0;
+
+	*told = !f;	/* closed meanwhile */
+	while (f && !err && fgets(line, sizeof(line), f)) {
+		if (line[0] != ' ' && line[0] != '\t')
+			inside = !strncmp(line, "UserBufs:", 9);
+		else if (inside)
+			err = push_buffer(l, line);
+		*told |= inside;
+	}
+	return err;
+}
+
+static int look_at_ring(struct looking *l, const char *fd)
+{
+	bool told = false;
+	int err = 0;
+
+	l->dma->in_flight = true;
+	for (int i = 0; i < 10 && !told && !err; i++) {
+		if (i)
+			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+		err = read_ring(l, fd, &told);
+	}
+	l->silent_ring |= !told;
+	return err;
+}
+
+static bool is_direct(const struct looking *l, const char *fd)
+{
+	autofclose FILE *f = open_fdinfo(l, fd);
+	char line[256];
+	unsigned flags = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "flags: %o", &flags) == 1)
+			break;
+	return flags & O_DIRECT;
+}
+
+static int look_at_fd(struct looking *l, int dir, const char *fd)
+{
+	char link[64];
+	ssize_t n = readlinkat(dir, fd, link, sizeof(link) - 1);
+
+	link[n < 0 ? 0 : n] = '\0';
+	if (!strncmp(link, "anon_inode:[io_uring]", 21))
+		return look_at_ring(l, fd);
+	if (link[0] == '/' && !l->dma->in_flight)
+		l->dma->in_flight = is_direct(l, fd);
+	return 0;
+}
+
+static int look_at_fds(struct looking *l)
+{
+	autoclose int fd = openat(l->t->procfd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autoclosedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	int err = 0;
+
+	if (!dir) {
+		/* Not allowed to see: assume the worst, so that nothing is lost. */
+		l->dma->in_flight = true;
+		return 0;
+	}
+	int n = take_fd(&fd);
+	for (struct dirent *d; !err && (d = readdir(dir));)
+		if (d->d_name[0] != '.')
+			err = look_at_fd(l, n, d->d_name);
+	return err;
+}
+
+int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, struct sdi_dma *ret,
+		 struct sdi_ranges *pinned)
+{
+	struct looking l = { .t = t, .dma = ret, .pinned = pinned };
+	struct sdi_status s = { 0 };
+
+	*ret = (struct sdi_dma){ 0 };
+	for (size_t i = 0; i < m->n; i++)
+		if (m->v[i].flags & (SDI_VMA_AIO | SDI_VMA_URING))
+			ret->in_flight = true;
+	int err = look_at_fds(&l);
+	if (err)
+		return err;
+	sdi_status_read(t->procfd, "status", &s);
+	if (s.tracer)
+		ret->in_flight = true;	/* its pokes pin the page for a moment, too */
+	ret->unknown_pins = s.vm_pin > l.pinned_bytes;
+	return 0;
+}

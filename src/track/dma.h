@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writes that raise no fault: a device writes into pages that were pinned before the interval began.
+ * Knows how such a target is recognised from outside, and nothing about backends.
+ */
+#ifndef SDI_TRACK_DMA_H
+#define SDI_TRACK_DMA_H
+
+#include <stdbool.h>
+
+#include "ranges/ranges.h"
+#include "target/maps.h"
+#include "target/target.h"
+
+struct sdi_dma {
+	bool in_flight;		/* direct I/O, AIO, io_uring or a debugger: a write that began in one
+				 * interval may land in the next */
+	bool unknown_pins;	/* memory is pinned for long, and nobody says where */
+};
+
+/*
+ * Look at the target's descriptors and mappings. Buffers that are registered with io_uring are pushed
+ * onto *pinned (any order). 0 or -errno.
+ */
+int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, struct sdi_dma *ret,
+		 struct sdi_ranges *pinned);
+
+#endif

@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The table of backends, the choice among them, and the marks. What one interval found is added to
+ * every mark, so that moving one takes nothing from another. No kernel detail here.
+ */
+#include "track/tracker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "target/pagemap.h"
+#include "track/dma.h"
+
+#define END_OF_MEMORY UINT64_MAX
+
+static const struct sdi_backend *const backends[] = {
+	&sdi_backend_wp_async,
+	NULL,
+};
+
+const struct sdi_backend *const *sdi_backends(void)
+{
+	return backends;
+}
+
+void sdi_why(struct sdi_why *why, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+}
+
+/* --- marks ---------------------------------------------------------------------------------- */
+
+int sdi_mark_check_name(const char *mark)
+{
+	struct sdi_mark *m;
+
+	if (strlen(mark) >= sizeof(m->name))
+		return sdi_fail(EINVAL, "the name of a mark has at most 63 bytes");
+	for (; *mark; mark++)
+		if ((unsigned char)*mark < ' ' || *mark == 0x7f)
+			return sdi_fail(EINVAL, "the name of a mark has no control characters");
+	return 0;
+}
+
+static struct sdi_mark **find_mark(struct sdi_tracker *tr, const char *name)
+{
+	struct sdi_mark **m = &tr->marks;
+
+	while (*m && strcmp((*m)->name, name))
+		m = &(*m)->next;
+	return m;
+}
+
+/* Cannot fail: a mark has room for one run from the start. */
+static void set_everything(struct sdi_mark *m, uint32_t reason)
+{
+	m->pending.n = 0;
+	sdi_ranges_append(&m->pending, 0, END_OF_MEMORY, SOFTDIRTY_NEW, reason);
+}
+
+static void free_mark(struct sdi_mark *m)
+{
+	sdi_ranges_fini(&m->pending);
+	free(m);
+}
+
+/* The mark of that name; a new one has seen nothing yet. */
+static int get_mark(struct sdi_tracker *tr, const char *name, struct sdi_mark **ret)
+{
+	int err = sdi_mark_check_name(name);
+	struct sdi_mark **at = find_mark(tr, name);
+
+	if (err)
+		return err;
+	if (!*at) {
+		struct sdi_mark *m = calloc(1, sizeof(*m));
+
+		if (!m || sdi_ranges_append(&m->pending, 0, 1, 0, 0)) {
+			free(m);
+			return sdi_fail(ENOMEM, "out of memory");
+		}
+		strcpy(m->name, name);
+		set_everything(m, SOFTDIRTY_REASON_NEVER);
+		*at = m;
+	}
+	*ret = *at;
+	return 0;
+}
+
+static void everything(struct sdi_tracker *tr, uint32_t reason)
+{
+	for (struct sdi_mark *m = tr->marks; m; m = m->next)
+		set_everything(m, reason);
+	sdi_ranges_reset(&tr->in_flight);
+	tr->generation++;
+}
+
+/* Only the why is kept: what a page is may change until it is read. */
+static int add_to_mark(struct sdi_mark *m, const struct sdi_ranges *found)
+{
+	struct sdi_ranges why = { 0 };
+	int err = 0;
+
+	for (size_t i = 0; i < found->n && !err; i++)
+		err = sdi_ranges_append(&why, found->r[i].start, found->r[i].end,
+					found->r[i].flags & SOFTDIRTY_WHY, found->r[i].reason);
+	if (!err)
+		err = sdi_ranges_add(&m->pending, &why);
+	sdi_ranges_fini(&why);
+	return err;
+}
+
+static void add_to_others(struct sdi_tracker *tr, const struct sdi_mark *except,
+			  const struct sdi_ranges *found)
+{
+	for (struct sdi_mark *m = tr->marks; m; m = m->next) {
+		if (m == except)
+			continue;
+		/* What is not mapped any more will be new when it is mapped again. */
+		if (add_to_mark(m, found) || sdi_ranges_keep(&m->pending, &tr->mapped))
+			set_everything(m, SOFTDIRTY_REASON_LOST);
+	}
+}
+
+/* --- attach --------------------------------------------------------------------------------- */
+
+static void detach(struct sdi_tracker *tr)
+{
+	tr->backend->detach(tr);
+	sdi_cleanup_fd(&tr->pagemap);
+	tr->pagemap = -1;
+}
+
+static int attach(struct sdi_tracker *tr, const struct sdi_backend *b, struct sdi_why *why)
+{
+	tr->backend = b;
+	tr->memory_id = sdi_memory_id(&tr->target);
+	tr->pagemap = sdi_target_openat(&tr->target, "pagemap", O_RDONLY);
+	if (tr->pagemap < 0) {
+		int err = tr->pagemap == -EACCES ? EPERM : -tr->pagemap;
+
+		sdi_why(why, "cannot open its pagemap: %s%s", strerror(err),
+			err == EPERM ? " (same user or root needed)" : "");
+		tr->pagemap = -1;
+		return sdi_fail(err, "%s", why->text);
+	}
+	int err = b->attach(tr, why);
+	if (err)
+		detach(tr);
+	return err;
+}
+
+static int try_backend(struct sdi_tracker *tr, const struct sdi_backend *b, struct sdi_why *why)
+{
+	int err = b->probe(why);
+
+	if (!err)
+		err = b->suits(&tr->target, why);
+	return err ? err : attach(tr, b, why);
+}
+
+static void pass_over(struct sdi_tracker *tr, const struct sdi_backend *b,
+		      const struct sdi_why *why)
+{
+	size_t n = strlen(tr->passed_over.text);
+
+	snprintf(tr->passed_over.text + n, sizeof(tr->passed_over.text) - n, "%s%s: %s",
+		 n ? "; " : "", b->name, why->text);
+}
+
+static int choose(struct sdi_tracker *tr, const char *name)
+{
+	bool known = !name;
+
+	for (const struct sdi_backend *const *b = backends; *b; b++) {
+		struct sdi_why why = { 0 };
+
+		if (name && strcmp(name, (*b)->name))
+			continue;
+		known = true;
+		int err = try_backend(tr, *b, &why);
+		if (err != -EOPNOTSUPP)
+			return err ? sdi_fail(-err, "%s", why.text[0] ? why.text :
+					      sdi_last_error()) : 0;
+		pass_over(tr, *b, &why);
+	}
+	if (!known)
+		return sdi_fail(EINVAL, "no backend is called '%s' (wp-async, soft-dirty, hash)",
+				name);
+	return sdi_fail(EOPNOTSUPP, "%s", tr->passed_over.text);
+}
+
+int sdi_tracker_open(pid_t pid, const char *backend, int uffd, struct sdi_tracker **ret)
+{
+	struct sdi_tracker *tr = calloc(1, sizeof(*tr));
+
+	if (!tr) {
+		sdi_cleanup_fd(&uffd);
+		return sdi_fail(ENOMEM, "out of memory");
+	}
+	*tr = (struct sdi_tracker){
+		.target = { .pidfd = -1, .procfd = -1 }, .pagemap = -1, .uffd = uffd,
+		.generation = 1, .to = END_OF_MEMORY,
+	};
+	int err = sdi_target_open(pid, &tr->target);
+	if (!err)
+		err = choose(tr, backend);
+	if (err) {
+		sdi_tracker_close(tr);
+		return err;
+	}
+	*ret = tr;
+	return 0;
+}
+
+void sdi_tracker_close(struct sdi_tracker *tr)
+{
+	if (!tr)
+		return;
+	if (tr->backend)
+		detach(tr);
+	while (tr->marks) {
+		struct sdi_mark *m = tr->marks;
+
+		tr->marks = m->next;
+		free_mark(m);
+	}
+	sdi_cleanup_fd(&tr->uffd);
+	sdi_target_close(&tr->target);
+	sdi_maps_fini(&tr->maps);
+	sdi_ranges_fini(&tr->mapped);
+	sdi_ranges_fini(&tr->in_flight);
+	free(tr);
+}
+
+/* --- one interval --------------------------------------------------------------------------- */
+
+/* A pagemap descriptor stays with the memory that it was opened for. */
+static bool memory_is_gone(const struct sdi_tracker *tr)
+{
+	uint64_t entry;
+
+	return tr->pagemap < 0 || pread(tr->pagemap, &entry, sizeof(entry), 0) == 0 ||
+	       sdi_memory_id(&tr->target) != tr->memory_id;
+}
+
+static int reattach(struct sdi_tracker *tr)
+{
+	struct sdi_why why = { 0 };
+
+	everything(tr, SOFTDIRTY_REASON_EXEC);
+	detach(tr);
+	int err = attach(tr, tr->backend, &why);
+	return err && why.text[0] ? sdi_fail(-err, "%s", why.text) : err;
+}
+
+static int read_maps(struct sdi_tracker *tr)
+{
+	int err = sdi_maps_read(&tr->target, &tr->maps);
+
+	sdi_ranges_reset(&tr->mapped);
+	for (size_t i = 0; i < tr->maps.n && !err; i++) {
+		const struct sdi_vma *v = &tr->maps.v[i];
+
+		if (!(v->flags & SDI_VMA_KERNEL))
+			err = sdi_ranges_append(&tr->mapped, v->start, v->end, sdi_vma_kind(v), 0);
+	}
+	return err;
+}
+
+/* Make sure of what the target is now. */
+static int look(struct sdi_tracker *tr)
+{
+	int err = sdi_target_alive(&tr->target);
+
+	if (err)
+		return sdi_fail(ESRCH, "the process has ended");
+	if (memory_is_gone(tr)) {
+		err = reattach(tr);
+		if (err)
+			return err;
+	}
+	err = read_maps(tr);
+	if (err)
+		return sdi_fail(-err, "cannot read its mappings: %s", strerror(-err));
+	return 0;
+}
+
+/* All of a target's pages may be written by a device, and nobody says which. */
+static int push_all_pages(struct sdi_tracker *tr, struct sdi_ranges *found)
+{
+	struct sdi_ranges pages = { 0 };
+	int err = sdi_populated(tr->pagemap, &tr->maps, tr->from, tr->to, SOFTDIRTY_UNTRACKED,
+				SOFTDIRTY_REASON_PINNED, &pages);
+
+	for (size_t i = 0; i < pages.n && !err; i++)
+		if (!(pages.r[i].flags & SOFTDIRTY_ZERO))
+			err = sdi_ranges_push(found, pages.r[i].start, pages.r[i].end,
+					      pages.r[i].flags, pages.r[i].reason);
+	sdi_ranges_fini(&pages);
+	return err;
+}
+
+/*
+ * A transfer that began in this interval may end in the next one without a fault. Its page was
+ * written (for the pin) in this one, so: what is reported now is reported once more. Looked at after
+ * the scan: a transfer that begins before the scan is seen.
+ */
+static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
+{
+	struct sdi_ranges again = { 0 };
+	struct sdi_dma dma;
+	size_t n = found->n;
+	int err = sdi_dma_look(&tr->target, &tr->maps, &dma, found);
+
+	if (!err && dma.unknown_pins)
+		err = push_all_pages(tr, found);
+	for (size_t i = 0; i < n && !err && dma.in_flight && how == SDI_TAKE; i++)
+		err = sdi_ranges_push(&again, found->r[i].start, found->r[i].end,
+				      SOFTDIRTY_WRITTEN, SOFTDIRTY_REASON_CARRIED);
+	for (size_t i = 0; i < tr->in_flight.n && !err; i++)
+		err = sdi_ranges_push(found, tr->in_flight.r[i].start, tr->in_flight.r[i].end,
+				      tr->in_flight.r[i].flags, tr->in_flight.r[i].reason);
+	if (!err)
+		err = sdi_ranges_sort(&again);
+	if (!err && how == SDI_TAKE)
+		sdi_ranges_swap(&tr->in_flight, &again);
+	sdi_ranges_fini(&again);
+	return err;
+}
+
+/* What happened since the last SDI_TAKE, in order and only where something is mapped. */
+static int collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
+{
+	int err = tr->backend->collect(tr, how, found);
+
+	if (!err)
+		err = add_dma(tr, how, found);
+	if (!err)
+		err = sdi_ranges_sort(found);
+	if (!err)
+		err = sdi_ranges_keep(found, &tr->mapped);
+	return err;
+}
+
+/*
+ * Look and collect. The target may call exec in between, and then the answer mixes two memories: so it
+ * is asked again afterwards whether it is still the same.
+ */
+static int interval(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
+{
+	for (int tries = 0; tries < 100; tries++) {
+		int err = look(tr);
+
+		if (err)
+			return err;
+		err = collect(tr, how, found);
+		if (!memory_is_gone(tr)) {
+			if (err && how == SDI_TAKE)
+				everything(tr, SOFTDIRTY_REASON_LOST);
+			return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err))
+				   : 0;
+		}
+		sdi_ranges_reset(found);
+	}
+	return sdi_fail(EAGAIN, "it calls exec all the time");
+}
+
+/* --- answers -------------------------------------------------------------------------------- */
+
+/*
+ * Say what the pages of the runs in `stale` are now: the backend did not look at them, or has told
+ * another mark about them before.
+ */
+static int describe(struct sdi_tracker *tr, const struct sdi_ranges *stale,
+		    struct sdi_ranges *list)
+{
+	struct sdi_ranges pages = { 0 }, mapped = { 0 }, kinds = { 0 };
+	int err = sdi_ranges_intersect(&tr->mapped, stale, &mapped);
+
+	for (size_t i = 0; i < mapped.n && !err; i++)
+		err = sdi_populated(tr->pagemap, &tr->maps, mapped.r[i].start, mapped.r[i].end, 0,
+				    0, &pages);
+	if (!err)
+		err = sdi_ranges_merge(&pages, &mapped, &kinds);
+	sdi_ranges_reset(&pages);
+	if (!err)
+		err = sdi_ranges_merge(&kinds, list, &pages);
+	if (!err)
+		sdi_ranges_swap(list, &pages);
+	sdi_ranges_fini(&pages);
+	sdi_ranges_fini(&mapped);
+	sdi_ranges_fini(&kinds);
+	return err;
+}
+
+/* Where found does not tell what the pages are: older findings, and everything new. */
+static int find_stale(const struct sdi_ranges *found, const struct sdi_ranges *old,
+		      struct sdi_ranges *ret)
+{
+	struct sdi_ranges fresh = { 0 };
+	int err = sdi_ranges_subtract(old, found, ret);
+
+	for (size_t i = 0; i < found->n && !err; i++)
+		if (!(found->r[i].flags & SOFTDIRTY_POPULATED))
+			err = sdi_ranges_append(&fresh, found->r[i].start, found->r[i].end, 0, 0);
+	if (!err)
+		err = sdi_ranges_add(ret, &fresh);
+	sdi_ranges_fini(&fresh);
+	return err;
+}
+
+/* What the mark has to be told of [start, end): what was found now and what it was not told. */
+static int answer(struct sdi_tracker *tr, const struct sdi_mark *m, struct sdi_ranges *found,
+		  const struct sdi_ranges *window, struct sdi_ranges *ret)
+{
+	struct sdi_ranges old = { 0 }, stale = { 0 }, list = { 0 };
+	int err = sdi_ranges_intersect(&m->pending, &tr->mapped, &old);
+
+	if (!err)
+		err = sdi_ranges_keep(&old, window);
+	if (!err)
+		err = sdi_ranges_keep(found, window);
+	if (!err)
+		err = sdi_ranges_merge(found, &old, &list);
+	if (!err)
+		err = find_stale(found, &old, &stale);
+	if (!err && stale.n)
+		err = describe(tr, &stale, &list);
+	if (!err)
+		sdi_ranges_swap(ret, &list);
+	sdi_ranges_fini(&old);
+	sdi_ranges_fini(&stale);
+	sdi_ranges_fini(&list);
+	return err;
+}
+
+int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark)
+{
+	struct sdi_ranges found = { 0 };
+	struct sdi_mark *m;
+	int err = get_mark(tr, mark, &m);
+
+	if (!err)
+		err = interval(tr, SDI_TAKE, &found);
+	if (!err) {
+		add_to_others(tr, m, &found);
+		sdi_ranges_reset(&m->pending);
+	}
+	sdi_ranges_fini(&found);
+	return err;
+}
+
+static int read_and_clear(struct sdi_tracker *tr, struct sdi_mark *m,
+			  const struct sdi_ranges *window, struct sdi_ranges *ret)
+{
+	struct sdi_ranges found = { 0 };
+	int err = interval(tr, SDI_TAKE, &found);
+
+	if (err)
+		return err;
+	/* The interval is over: from here on what was found must reach every mark. */
+	add_to_others(tr, NULL, &found);
+	err = answer(tr, m, &found, window, ret);
+	if (!err)
+		err = sdi_ranges_remove(&m->pending, window);
+	sdi_ranges_fini(&found);
+	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
+}
+
+static int read_only(struct sdi_tracker *tr, const struct sdi_mark *m,
+		     const struct sdi_ranges *window, struct sdi_ranges *ret)
+{
+	bool sees_all = sdi_ranges_cover(&m->pending, window->r[0].start, window->r[0].end);
+	struct sdi_ranges found = { 0 };
+	int err;
+
+	tr->from = window->r[0].start;
+	tr->to = window->r[0].end;
+	err = sees_all ? look(tr) : interval(tr, SDI_PEEK, &found);
+	tr->from = 0;
+	tr->to = END_OF_MEMORY;
+	if (!err) {
+		err = answer(tr, m, &found, window, ret);
+		if (err)
+			sdi_fail(-err, "reading its pages failed: %s", strerror(-err));
+	}
+	sdi_ranges_fini(&found);
+	return err;
+}
+
+int sdi_tracker_read(struct sdi_tracker *tr, const char *mark, bool clear, uint64_t start,
+		     uint64_t end, struct sdi_ranges *ranges)
+{
+	struct softdirty_range all = { .start = start, .end = end ? end : END_OF_MEMORY };
+	struct sdi_ranges window = { .r = &all, .n = 1 };
+	struct sdi_mark *m, **known = find_mark(tr, mark);
+	bool fresh = !*known;
+	int err = get_mark(tr, mark, &m);
+
+	if (!err)
+		err = clear ? read_and_clear(tr, m, &window, ranges) :
+			      read_only(tr, m, &window, ranges);
+	if (fresh && !clear)
+		sdi_tracker_forget(tr, mark);	/* reading alone begins nothing */
+	return err;
+}
+
+int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
+		      struct sdi_ranges *ranges)
+{
+	struct sdi_ranges pages = { 0 };
+	int err = look(tr);
+
+	if (err)
+		return err;
+	err = sdi_populated(tr->pagemap, &tr->maps, start, end ? end : END_OF_MEMORY, 0, 0, &pages);
+	if (!err)
+		err = sdi_ranges_keep(&pages, &tr->mapped);
+	if (!err)
+		sdi_ranges_swap(ranges, &pages);
+	sdi_ranges_fini(&pages);
+	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
+}
+
+int sdi_tracker_forget(struct sdi_tracker *tr, const char *mark)
+{
+	struct sdi_mark **at = find_mark(tr, mark), *m = *at;
+
+	if (!m)
+		return sdi_fail(ENOENT, "no mark is called '%s'", mark);
+	*at = m->next;
+	free_mark(m);
+	return 0;
+}
