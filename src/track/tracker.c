@@ -91,7 +91,7 @@ static int get_mark(struct sdi_tracker *tr, const char *name, struct sdi_mark **
 			return sdi_fail(ENOMEM, "out of memory");
 		}
 		strcpy(m->name, name);
-		set_everything(m, SOFTDIRTY_REASON_NEVER);
+		set_everything(m, tr->never);
 		*at = m;
 	}
 	*ret = *at;
@@ -211,7 +211,7 @@ int sdi_tracker_open(pid_t pid, const char *backend, int uffd, struct sdi_tracke
 	}
 	*tr = (struct sdi_tracker){
 		.target = { .pidfd = -1, .procfd = -1 }, .pagemap = -1, .uffd = uffd,
-		.generation = 1, .to = END_OF_MEMORY,
+		.generation = 1, .to = END_OF_MEMORY, .never = SOFTDIRTY_REASON_NEVER,
 	};
 	int err = sdi_target_open(pid, &tr->target);
 	if (!err)
