@@ -59,3 +59,8 @@ uint64_t sdi_now_ns(void)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + t.tv_nsec;
 }
+
+uint64_t sdi_page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}

@@ -19,4 +19,7 @@ ssize_t sdi_read_text(int dirfd, const char *path, char *buf, size_t size);
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t sdi_now_ns(void);
 
+/* Bytes in a page of this machine. */
+uint64_t sdi_page_size(void);
+
 #endif

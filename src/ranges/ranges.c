@@ -189,9 +189,23 @@ int sdi_ranges_add(struct sdi_ranges *a, const struct sdi_ranges *b)
 	return b->n ? in_place(sdi_ranges_merge, a, b) : 0;
 }
 
+bool sdi_ranges_inside(const struct sdi_ranges *a, const struct sdi_ranges *b)
+{
+	size_t j = 0;
+
+	for (size_t i = 0; i < a->n; i++) {
+		while (j < b->n && b->r[j].end <= a->r[i].start)
+			j++;
+		if (j == b->n || b->r[j].start > a->r[i].start || b->r[j].end < a->r[i].end)
+			return false;
+	}
+	return true;
+}
+
 int sdi_ranges_keep(struct sdi_ranges *a, const struct sdi_ranges *b)
 {
-	return a->n ? in_place(sdi_ranges_intersect, a, b) : 0;
+	/* The usual answer, and then nothing need be copied. */
+	return !sdi_ranges_inside(a, b) ? in_place(sdi_ranges_intersect, a, b) : 0;
 }
 
 int sdi_ranges_remove(struct sdi_ranges *a, const struct sdi_ranges *b)
@@ -242,11 +256,29 @@ static int sort_part(const struct softdirty_range *r, size_t n, struct sdi_range
 	return err;
 }
 
+/* Runs in order that touch and are alike become one. */
+static void join(struct sdi_ranges *list)
+{
+	size_t n = list->n;
+
+	list->n = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct softdirty_range r = list->r[i];
+
+		/* There is room: cannot fail. */
+		sdi_ranges_append(list, r.start, r.end, r.flags, r.reason);
+	}
+}
+
 int sdi_ranges_sort(struct sdi_ranges *list)
 {
 	struct sdi_ranges ret = { 0 };
 
-	qsort(list->r, list->r ? list->n : 0, sizeof(*list->r), by_start);
+	if (in_order(list)) {
+		join(list);
+		return 0;
+	}
+	qsort(list->r, list->n, sizeof(*list->r), by_start);
 	int err = sort_part(list->r, list->n, &ret);
 	if (!err)
 		sdi_ranges_swap(list, &ret);

@@ -66,6 +66,9 @@ int sdi_ranges_keep(struct sdi_ranges *a, const struct sdi_ranges *b);
 /* a = subtract(a, b). */
 int sdi_ranges_remove(struct sdi_ranges *a, const struct sdi_ranges *b);
 
+/* Does each run of a lie within one run of b? */
+bool sdi_ranges_inside(const struct sdi_ranges *a, const struct sdi_ranges *b);
+
 /* Is [start, end) wholly inside the list? */
 bool sdi_ranges_cover(const struct sdi_ranges *list, uint64_t start, uint64_t end);
 

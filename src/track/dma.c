@@ -11,8 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-
-#define PAGE_MASK 4095ull
+#include "base/io.h"
 
 struct looking {
 	const struct sdi_target *t;
@@ -38,7 +37,8 @@ static int push_buffer(struct looking *l, const char *line)
 
 	if (sscanf(line, " %*u: 0x%llx/%llu", &addr, &len) != 2 || !len)
 		return 0;
-	uint64_t start = addr & ~PAGE_MASK, end = (addr + len + PAGE_MASK) & ~PAGE_MASK;
+	uint64_t mask = sdi_page_size() - 1;
+	uint64_t start = addr & ~mask, end = (addr + len + mask) & ~mask;
 	l->pinned_bytes += end - start;
 	return sdi_ranges_push(l->pinned, start, end, SOFTDIRTY_UNTRACKED,
 			       SOFTDIRTY_REASON_PINNED);

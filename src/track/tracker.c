@@ -421,7 +421,8 @@ static int find_stale(const struct sdi_ranges *found, const struct sdi_ranges *o
 	return err;
 }
 
-/* What the mark has to be told of [start, end): what was found now and what it was not told. */
+/* What the mark has to be told of the window: what was found now (used up) and what it was not
+ * told. */
 static int answer(struct sdi_tracker *tr, const struct sdi_mark *m, struct sdi_ranges *found,
 		  const struct sdi_ranges *window, struct sdi_ranges *ret)
 {
@@ -433,9 +434,10 @@ static int answer(struct sdi_tracker *tr, const struct sdi_mark *m, struct sdi_r
 	if (!err)
 		err = sdi_ranges_keep(found, window);
 	if (!err)
-		err = sdi_ranges_merge(found, &old, &list);
-	if (!err)
 		err = find_stale(found, &old, &stale);
+	if (!err)
+		err = sdi_ranges_add(found, &old);
+	sdi_ranges_swap(found, &list);
 	if (!err && stale.n)
 		err = describe(tr, &stale, &list);
 	if (!err)
@@ -465,17 +467,25 @@ int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark)
 static int read_and_clear(struct sdi_tracker *tr, struct sdi_mark *m,
 			  const struct sdi_ranges *window, struct sdi_ranges *ret)
 {
-	struct sdi_ranges found = { 0 };
+	struct sdi_ranges found = { 0 }, outside = { 0 };
 	int err = interval(tr, SDI_TAKE, &found);
 
 	if (err)
 		return err;
 	/* The interval is over: from here on what was found must reach every mark. */
-	add_to_others(tr, NULL, &found);
-	err = answer(tr, m, &found, window, ret);
+	add_to_others(tr, m, &found);
+	if (!sdi_ranges_inside(&found, window))
+		err = sdi_ranges_subtract(&found, window, &outside);
+	if (!err)
+		err = answer(tr, m, &found, window, ret);
 	if (!err)
 		err = sdi_ranges_remove(&m->pending, window);
+	if (!err)
+		err = add_to_mark(m, &outside);
+	if (err)
+		set_everything(m, SOFTDIRTY_REASON_LOST);
 	sdi_ranges_fini(&found);
+	sdi_ranges_fini(&outside);
 	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
 }
 

@@ -32,8 +32,6 @@
 #include "track/tracker.h"
 #include "uapi/userfaultfd.h"
 
-#define PAGE 4096ull
-
 enum {
 	UFFD_FLAGS = O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY,
 	POPULATED = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
@@ -83,7 +81,7 @@ static int uffd_register(int uffd, uint64_t start, uint64_t end)
 
 static int count_region(void *arg, uint64_t start, uint64_t end, uint64_t categories)
 {
-	*(uint64_t *)arg += (end - start) / PAGE;
+	*(uint64_t *)arg += (end - start) / sdi_page_size();
 	return 0;
 }
 
@@ -95,7 +93,7 @@ static const struct sdi_scan anon_take = {
 /* Write, take, expect it; write one of two, take, expect one; take, expect none. */
 static int try_tracking(int uffd, int pagemap, volatile char *mem, struct sdi_why *why)
 {
-	uint64_t start = (uintptr_t)mem, end = start + 2 * PAGE;
+	uint64_t page = sdi_page_size(), start = (uintptr_t)mem, end = start + 2 * page;
 	uint64_t n[3] = { 0 };
 
 	if (uffd_register(uffd, start, end)) {
@@ -104,7 +102,7 @@ static int try_tracking(int uffd, int pagemap, volatile char *mem, struct sdi_wh
 	}
 	for (int i = 0; i < 3; i++) {
 		if (i < 2)
-			mem[PAGE] = i;
+			mem[page] = i;
 		if (i < 1)
 			mem[0] = i;
 		int err = sdi_scan(pagemap, &anon_take, start, end, count_region, &n[i]);
@@ -135,11 +133,12 @@ static int wp_probe(struct sdi_why *why)
 		sdi_why(why, "userfaultfd has no asynchronous write protection (needs Linux 6.7)");
 		return -EOPNOTSUPP;
 	}
-	void *mem = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t size = 2 * sdi_page_size();
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mem == MAP_FAILED)
 		return -ENOMEM;
 	int err = try_tracking(uffd, pagemap, mem, why);
-	munmap(mem, 2 * PAGE);
+	munmap(mem, size);
 	if (!err)
 		sdi_why(why, "userfaultfd WP_ASYNC and PAGEMAP_SCAN: tried it, exact");
 	return err;
@@ -420,7 +419,7 @@ static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categ
  * real sleep between them: without one the scanner takes the lock again before a waiting mmap()
  * wakes up.
  */
-#define MAX_HOLD_NS 100000ull
+#define MAX_HOLD_NS 180000ull
 #define PIECE_MIN (32ull << 20)
 #define PIECE_MAX (4ull << 30)
 
