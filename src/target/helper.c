@@ -101,6 +101,7 @@ int sdi_helper_wait(const struct sdi_helper *h, struct sdi_helper_reply *reply, 
 
 void sdi_helper_end(struct sdi_helper *h)
 {
+	shutdown(h->sock, SHUT_RDWR);	/* a child that the host has forked has a copy too */
 	close(h->sock);
 	while (waitpid(h->pid, NULL, __WCLONE) < 0 && errno == EINTR)
 		;

@@ -176,6 +176,11 @@ int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret)
 	return 0;
 }
 
+int sdi_freezer_fd(const struct sdi_freezer *f)
+{
+	return f->helper.sock;
+}
+
 void sdi_thaw(struct sdi_freezer *f)
 {
 	if (!f)

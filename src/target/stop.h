@@ -15,6 +15,12 @@ struct sdi_freezer;
 /* Stop every thread. -EPERM, -ESRCH, -EBUSY (another tracer), -ETIMEDOUT (nothing is stopped). */
 int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret);
 
+/*
+ * A descriptor that keeps them stopped also when this process dies: whoever has a copy holds them
+ * until it is closed or sdi_thaw() is called. The freezer's own.
+ */
+int sdi_freezer_fd(const struct sdi_freezer *f);
+
 /* Let them run again and free the freezer. NULL is fine. */
 void sdi_thaw(struct sdi_freezer *f);
 

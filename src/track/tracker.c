@@ -544,6 +544,15 @@ int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
 	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
 }
 
+void sdi_tracker_unread(struct sdi_tracker *tr, const char *mark, const struct sdi_ranges *ranges)
+{
+	struct sdi_mark *m = *find_mark(tr, mark);
+
+	/* A mark that was forgotten meanwhile sees everything anyway. */
+	if (m && add_to_mark(m, ranges))
+		set_everything(m, SOFTDIRTY_REASON_LOST);
+}
+
 int sdi_tracker_forget(struct sdi_tracker *tr, const char *mark)
 {
 	struct sdi_mark **at = find_mark(tr, mark), *m = *at;

@@ -102,6 +102,9 @@ int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
 		      struct sdi_ranges *ranges);
 int sdi_tracker_forget(struct sdi_tracker *tr, const char *mark);
 
+/* The consumer never got what sdi_tracker_read() with clear found: the mark has still to be told. */
+void sdi_tracker_unread(struct sdi_tracker *tr, const char *mark, const struct sdi_ranges *ranges);
+
 /* The table, best first, NULL at its end. */
 const struct sdi_backend *const *sdi_backends(void);
 

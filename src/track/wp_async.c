@@ -33,7 +33,6 @@
 #include "uapi/userfaultfd.h"
 
 enum {
-	UFFD_FLAGS = O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY,
 	POPULATED = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 };
 
@@ -120,7 +119,7 @@ static int try_tracking(int uffd, int pagemap, volatile char *mem, struct sdi_wh
 
 static int wp_probe(struct sdi_why *why)
 {
-	autoclose int uffd = syscall(SYS_userfaultfd, UFFD_FLAGS);
+	autoclose int uffd = syscall(SYS_userfaultfd, SDI_UFFD_FLAGS);
 	autoclose int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
 	if (uffd < 0) {
@@ -574,7 +573,7 @@ static int wp_attach(struct sdi_tracker *tr, struct sdi_why *why)
 	if (is_tracked(tr))
 		return sdi_fail(EBUSY, "another user of softdirty, or the like, tracks it already");
 	if (uffd < 0)
-		uffd = sdi_take_uffd(&tr->target, UFFD_FLAGS, &tr->attach_ns);
+		uffd = sdi_take_uffd(&tr->target, SDI_UFFD_FLAGS, &tr->attach_ns);
 	if (uffd < 0) {
 		sdi_why(why, "%s", sdi_last_error());
 		return uffd;

@@ -3,6 +3,7 @@
 #ifndef SDI_UAPI_USERFAULTFD_H
 #define SDI_UAPI_USERFAULTFD_H
 
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
@@ -17,5 +18,8 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY		1
 #endif
+
+/* How every userfaultfd is made: with USER_MODE_ONLY a target without privileges may do so too. */
+#define SDI_UFFD_FLAGS (O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)
 
 #endif
