@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Finds the keeper of a target, or starts one. Two that start one at the same time are told apart by
+ * the lock that the keepers take: the second keeper ends, and its client finds the first.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "lib/client.h"
+#include "lib/spawn.h"
+#include "wire/place.h"
+
+enum {
+	PATIENCE_NS = 1000000000,	/* for a keeper that has the lock, but no socket yet */
+	PAUSE_NS = 2000000,
+};
+
+static int check_backend(const struct sdi_client *c, const struct sdi_reply *reply)
+{
+	if (!c->backend || !strcmp(c->backend, reply->backend))
+		return 0;
+	return sdi_fail(EBUSY, "its keeper (process %d) uses %s already, not %s: stop that first",
+			c->keeper, reply->backend, c->backend);
+}
+
+/* What the keeper must know of us. 0 or -errno; it is in charge then. */
+static int accept_keeper(struct sdi_client *c, int *sock, pid_t keeper,
+			 const struct sdi_reply *reply)
+{
+	c->keeper = keeper;
+	int err = check_backend(c, reply);
+	if (err)
+		return err;
+	c->sock = take_fd(sock);
+	sdi_cleanup_fd(&c->uffd);
+	c->uffd = -1;
+	/* A keeper before this one may have been killed while we hold the target stopped. */
+	return c->base.freezer ? c->base.ops->frozen(&c->base, c->base.freezer) : 0;
+}
+
+/* -ENOENT: nobody is there, or not any more. */
+static int greet(struct sdi_client *c, int *sock)
+{
+	struct sdi_request rq = sdi_client_request(SDI_OP_HELLO, NULL);
+	struct sdi_reply reply;
+	autoclose int memfd = -1;
+	int fds[2];
+	size_t n = 0;
+	pid_t keeper;
+	int err = sdi_wire_peer(*sock, &keeper);
+
+	if (err)
+		return err;
+	if (c->target.pidfd >= 0) {
+		rq.flags |= SDI_REQUEST_PIDFD;
+		fds[n++] = c->target.pidfd;
+	}
+	if (c->uffd >= 0) {
+		rq.flags |= SDI_REQUEST_UFFD;
+		fds[n++] = c->uffd;
+	}
+	err = sdi_client_exchange(*sock, &rq, fds, n, &reply, &memfd);
+	if (err == -EPIPE)
+		return -ENOENT;
+	if (err)
+		return sdi_fail(-err, "process %d at its socket is no keeper, or one of another "
+				"version: end it (kill %d)", keeper, keeper);
+	err = sdi_client_verdict(&reply);
+	return err ? err : accept_keeper(c, sock, keeper, &reply);
+}
+
+static int find(struct sdi_client *c, const struct sdi_place *place)
+{
+	struct sdi_place_name name = sdi_place_name(c->target.pid, c->target.start_time);
+	autoclose int sock = sdi_place_connect(place->dir, &name);
+
+	if (sock == -ENOENT)
+		return -ENOENT;
+	if (sock < 0)
+		return sdi_fail(-sock, "cannot connect to %s/%s.sock: %s", place->path, name.text,
+				strerror(-sock));
+	return greet(c, &sock);
+}
+
+static const char *command_of(const struct sdi_client *c)
+{
+	const char *env = secure_getenv("SOFTDIRTY_COMMAND");
+
+	if (c->command)
+		return c->command;
+	return env && *env ? env : SDI_COMMAND;
+}
+
+/* Everything a new keeper has to know, ready in its socket before it exists. */
+static int send_start(const struct sdi_client *c, int sock, int dir)
+{
+	struct sdi_request rq = sdi_client_request(SDI_OP_START, c->backend);
+	int fds[2] = { dir, c->uffd };
+
+	rq.pid = c->target.pid;
+	rq.start = c->target.start_time;
+	rq.flags = c->uffd >= 0 ? SDI_REQUEST_UFFD : 0;
+	return sdi_wire_send(sock, &rq, sizeof(rq), fds, c->uffd >= 0 ? 2 : 1, 0);
+}
+
+static int wait_start(int sock, struct sdi_reply *reply)
+{
+	int fds[SDI_WIRE_MAX_FDS];
+	int err = sdi_wire_recv(sock, reply, sizeof(*reply), fds, 0);
+
+	for (int i = 0; !err && i < SDI_WIRE_MAX_FDS; i++)
+		sdi_cleanup_fd(&fds[i]);
+	if (err || reply->magic != SDI_WIRE_MAGIC || reply->version != SDI_WIRE_VERSION ||
+	    reply->op != SDI_OP_START || reply->err > 0)
+		return -EPROTO;
+	reply->text[sizeof(reply->text) - 1] = '\0';
+	reply->backend[sizeof(reply->backend) - 1] = '\0';
+	return 0;
+}
+
+/* -EALREADY: another keeper was faster. */
+static int start(struct sdi_client *c, const struct sdi_place *place)
+{
+	struct sdi_reply reply;
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return sdi_fail(errno, "socketpair: %s", strerror(errno));
+	autoclose int ours = sv[0], theirs = sv[1];
+	int err = send_start(c, ours, place->dir);
+	if (err)
+		return sdi_fail(-err, "cannot prepare a keeper: %s", strerror(-err));
+	err = sdi_spawn_keeper(command_of(c), c->target.pid, theirs);
+	if (err)
+		return sdi_fail(-err, "cannot start its keeper %s: %s", command_of(c),
+				strerror(-err));
+	close(take_fd(&theirs));
+	if (wait_start(ours, &reply))
+		return sdi_fail(EIO, "its keeper %s ended before it could begin", command_of(c));
+	if (reply.err == -EALREADY)
+		return -EALREADY;
+	err = sdi_client_verdict(&reply);
+	return err ? err : accept_keeper(c, &ours, reply.keeper, &reply);
+}
+
+static int find_or_start(struct sdi_client *c, bool may_start, const struct sdi_place *place)
+{
+	uint64_t deadline = sdi_now_ns() + PATIENCE_NS;
+
+	for (;;) {
+		int err = find(c, place);
+
+		if (err != -ENOENT)
+			return err;
+		if (!may_start)
+			return sdi_fail(ENOENT, "no keeper tracks it");
+		err = start(c, place);
+		if (err != -EALREADY)
+			return err;
+		if (sdi_now_ns() > deadline)
+			return sdi_fail(EBUSY, "a keeper of it has locked its file in %s, but does "
+					"not listen there", place->path);
+		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+	}
+}
+
+int sdi_client_connect(struct sdi_client *c, bool may_start)
+{
+	struct sdi_place place = { .dir = -1 };
+
+	if (sdi_target_alive(&c->target))
+		return sdi_fail(ESRCH, "it has ended");
+	int err = sdi_place_open(may_start, &place);
+	if (err == -ENOENT && !may_start)
+		return sdi_fail(ENOENT, "no keeper tracks it");
+	if (!err)
+		err = find_or_start(c, may_start, &place);
+	sdi_place_close(&place);
+	return err;
+}
