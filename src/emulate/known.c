@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which pages of a process its reader shall see as dirty, and which of its swapped pages are none.
+ * Knows the library's ranges and, for a process that nobody tracks, its maps.
+ */
+#include "emulate/known.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "emulate/raw.h"
+
+static FILE *open_proc(const struct sdi_known *k, const char *name)
+{
+	char path[128];
+	int fd;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", k->v->proc, name);
+	fd = raw_open(path);
+	if (fd < 0)
+		return NULL;
+	f = fdopen(fd, "r");
+	if (!f)
+		close(fd);
+	return f;
+}
+
+/* --- what is dirty -------------------------------------------------------------------------- */
+
+/* Room for one more; doubles at each power of two. */
+static int add(struct sdi_known *k, const struct softdirty_range *r)
+{
+	size_t n = k->n_dirty;
+
+	if (!(n & (n - 1))) {
+		void *bigger = realloc(k->dirty, MAX(2 * n, 1) * sizeof(*r));
+
+		if (!bigger)
+			return -ENOMEM;
+		k->dirty = bigger;
+	}
+	k->dirty[k->n_dirty++] = *r;
+	return 0;
+}
+
+/* As in a process of a kernel with soft-dirty that was never cleared: each mapping, whole. */
+static int all_mapped(struct sdi_known *k, uint64_t start, uint64_t end)
+{
+	struct softdirty_range r = { .flags = SOFTDIRTY_NEW, .reason = SOFTDIRTY_REASON_NEVER };
+	unsigned long long from, to;
+	autofree char *line = NULL;
+	size_t size = 0;
+	int err = 0;
+
+	autofclose FILE *maps = open_proc(k, "maps");
+	if (!maps)
+		return -EACCES;
+	while (!err && getline(&line, &size, maps) > 0) {
+		if (sscanf(line, "%llx-%llx", &from, &to) != 2 || from >= end)
+			break;
+		if (to <= start || strstr(line, "[vsyscall]"))
+			continue;
+		r.start = from;
+		r.end = to;
+		err = add(k, &r);
+	}
+	return err;
+}
+
+static int ask_library(struct sdi_known *k, uint64_t start, uint64_t end)
+{
+	const struct softdirty_range *r;
+	size_t n;
+	int err = softdirty_read(k->v->sd, k->v->mark, 0, start, end, &r, &n);
+
+	if (err || !n)
+		return err;
+	k->dirty = malloc(n * sizeof(*r));
+	if (!k->dirty)
+		return -ENOMEM;
+	memcpy(k->dirty, r, n * sizeof(*r));
+	k->n_dirty = n;
+	return 0;
+}
+
+static void everything(struct sdi_known *k)
+{
+	free(k->dirty);
+	k->all = (struct softdirty_range){
+		0, UINT64_MAX, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST,
+	};
+	k->dirty = &k->all;
+	k->n_dirty = 1;
+}
+
+void sdi_known_init(struct sdi_known *k, const struct sdi_view *v, uint64_t start, uint64_t end)
+{
+	struct softdirty_info info = { .size = sizeof(info) };
+
+	*k = (struct sdi_known){ .v = v, .vm_swap = -2 };
+	if (v->sd && !softdirty_info(v->sd, &info))
+		k->leaves_marks = !strcmp(info.backend, "wp-async");
+	if (start < end && (v->sd ? ask_library(k, start, end) : all_mapped(k, start, end)))
+		everything(k);
+}
+
+void sdi_known_fini(struct sdi_known *k)
+{
+	if (k->dirty != &k->all)
+		free(k->dirty);
+	free(k->mapped);
+}
+
+const struct softdirty_range *sdi_dirty_at(const struct sdi_known *k, uint64_t addr,
+					   uint64_t *until)
+{
+	const struct softdirty_range *r = k->dirty;
+	size_t low = 0, high = k->n_dirty;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (r[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == k->n_dirty) {
+		*until = UINT64_MAX;
+		return NULL;
+	}
+	*until = addr < r[low].start ? r[low].start : r[low].end;
+	return addr < r[low].start ? NULL : &r[low];
+}
+
+bool sdi_marks_are_ours(const struct sdi_known *k, const struct softdirty_range *dirty)
+{
+	return k->leaves_marks && !(dirty && dirty->reason == SOFTDIRTY_REASON_UFFD);
+}
+
+/* --- what is mapped ------------------------------------------------------------------------- */
+
+static void read_mappings(struct sdi_known *k)
+{
+	const struct softdirty_mapping *m;
+	size_t n;
+
+	if (k->mapped || !k->v->sd || softdirty_mappings(k->v->sd, &m, &n) || !n)
+		return;
+	k->mapped = malloc(n * sizeof(*m));
+	if (!k->mapped)
+		return;
+	memcpy(k->mapped, m, n * sizeof(*m));
+	k->n_mapped = n;
+}
+
+/* The index of the first mapping that ends after addr. */
+static size_t find_mapping(struct sdi_known *k, uint64_t addr)
+{
+	size_t low = 0, high;
+
+	read_mappings(k);
+	for (high = k->n_mapped; low < high; ) {
+		size_t mid = (low + high) / 2;
+
+		if (k->mapped[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+bool sdi_maps_others(struct sdi_known *k, uint64_t start, uint64_t end)
+{
+	uint64_t until, at;
+
+	for (size_t i = find_mapping(k, start); i < k->n_mapped; i++) {
+		const struct softdirty_mapping *m = &k->mapped[i];
+
+		for (at = MAX(m->start, start); at < MIN(m->end, end); at = until)
+			if (sdi_marks_are_ours(k, sdi_dirty_at(k, at, &until)))
+				return true;
+		if (m->end >= end)
+			break;
+	}
+	return false;
+}
+
+/* --- markers -------------------------------------------------------------------------------- */
+
+/* The number behind NAME: in the lines of f that follow, until the next mapping; -1 if none. */
+static long long read_kb(FILE *f, const char *name)
+{
+	unsigned long long a, b;
+	autofree char *line = NULL;
+	size_t size = 0, n = strlen(name);
+
+	while (getline(&line, &size, f) > 0) {
+		if (!strncmp(line, name, n) && line[n] == ':')
+			return strtoll(line + n + 1, NULL, 10);
+		if (sscanf(line, "%llx-%llx ", &a, &b) == 2)
+			break;
+	}
+	return -1;
+}
+
+static long long process_swap(struct sdi_known *k)
+{
+	if (k->vm_swap == -2) {
+		autofclose FILE *status = open_proc(k, "status");
+
+		k->vm_swap = status ? read_kb(status, "VmSwap") : -1;
+	}
+	return k->vm_swap;
+}
+
+static long long mapping_swap(struct sdi_known *k, const struct softdirty_mapping *m)
+{
+	unsigned long long start, end;
+	autofree char *line = NULL;
+	size_t size = 0;
+
+	if (k->smaps_start == m->start)
+		return k->smaps_swap;
+	k->smaps_start = m->start;
+	k->smaps_swap = -1;
+	autofclose FILE *smaps = open_proc(k, "smaps");
+	while (smaps && getline(&line, &size, smaps) > 0) {
+		if (sscanf(line, "%llx-%llx ", &start, &end) != 2 || end <= m->start)
+			continue;
+		if (start == m->start && end == m->end)
+			k->smaps_swap = read_kb(smaps, "Swap");
+		break;
+	}
+	return k->smaps_swap;
+}
+
+/*
+ * SWP_PTE_MARKER is the last of 32 swap types, PTE_MARKER_UFFD_WP its bit 0; without CAP_SYS_ADMIN
+ * these fields read as 0. Then: shared memory swaps in its file and not in page tables, anonymous
+ * memory is never marked, and Swap: in smaps and VmSwap do not count markers (Linux 5.19 to 6.18).
+ */
+enum sdi_swapped sdi_swapped(struct sdi_known *k, uint64_t addr, uint64_t entry)
+{
+	uint64_t type = entry & 31, offset = entry >> 5 & ((1ull << 50) - 1);
+	size_t i;
+
+	if (type || offset)
+		return type == 31 && offset == 1 ? SDI_SWAP_MARKER : SDI_SWAP_REAL;
+	i = find_mapping(k, addr);
+	if (i == k->n_mapped || addr < k->mapped[i].start)
+		return SDI_SWAP_EITHER;
+	if (k->mapped[i].flags & SOFTDIRTY_SHARED)
+		return SDI_SWAP_MARKER;
+	if (!k->mapped[i].inode)
+		return SDI_SWAP_REAL;
+	if (process_swap(k) == 0 || mapping_swap(k, &k->mapped[i]) == 0)
+		return SDI_SWAP_MARKER;
+	return SDI_SWAP_EITHER;
+}
