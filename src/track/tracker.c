@@ -448,6 +448,16 @@ static int answer(struct sdi_tracker *tr, const struct sdi_mark *m, struct sdi_r
 	return err;
 }
 
+/* Between operations a target with very many mappings costs its tracker no memory. */
+static void rest(struct sdi_tracker *tr)
+{
+	enum { KEEP_MAPPINGS = 4096 };
+
+	sdi_ranges_reset(&tr->mapped);
+	if (tr->maps.cap > KEEP_MAPPINGS)
+		sdi_maps_fini(&tr->maps);
+}
+
 int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark)
 {
 	struct sdi_ranges found = { 0 };
@@ -461,6 +471,7 @@ int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark)
 		sdi_ranges_reset(&m->pending);
 	}
 	sdi_ranges_fini(&found);
+	rest(tr);
 	return err;
 }
 
@@ -522,6 +533,7 @@ int sdi_tracker_read(struct sdi_tracker *tr, const char *mark, bool clear, uint6
 	if (!err)
 		err = clear ? read_and_clear(tr, m, &window, ranges) :
 			      read_only(tr, m, &window, ranges);
+	rest(tr);
 	if (fresh && !clear)
 		sdi_tracker_forget(tr, mark);	/* reading alone begins nothing */
 	return err;
@@ -541,6 +553,7 @@ int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
 	if (!err)
 		sdi_ranges_swap(ranges, &pages);
 	sdi_ranges_fini(&pages);
+	rest(tr);
 	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
 }
 
