@@ -132,7 +132,7 @@ static int add_region(void *arg, uint64_t start, uint64_t end, uint64_t categori
 
 	for (; p->v < p->end && p->v->start < end; p->v++) {
 		uint64_t from = MAX(start, p->v->start), to = MIN(end, p->v->end);
-		int err = from >= to ? 0 :
+		int err = from >= to || p->v->flags & SDI_VMA_KERNEL ? 0 :
 			  sdi_ranges_append(p->out, from, to,
 					    sdi_kind(p->v, categories) | p->extra, p->reason);
 		if (err)
@@ -161,7 +161,9 @@ static uint64_t pace(uint64_t chunk, uint64_t took_ns)
 static int populated_by_scan(int pagemap, const struct sdi_maps *m, uint64_t start, uint64_t end,
 			     struct populated *p)
 {
-	static const struct sdi_scan what = {
+	const struct sdi_scan what = {
+		/* A guard page is listed as swapped, but there is nothing in it. */
+		.inverted = sdi_scan_guard(), .mask = sdi_scan_guard(),
 		.anyof = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 		.ret = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO |
 		       PAGE_IS_HUGE,
