@@ -261,7 +261,7 @@ int sdi_cmd_verify(int argc, char **argv)
 
 	if (status < 0) {
 		sdi_cli_catch_signals();
-		signal(SIGPIPE, SIG_IGN);	/* a reader that leaves must not keep us from tidying up */
+		signal(SIGPIPE, SIG_IGN);	/* when the reader leaves, we tidy up first */
 		status = verify(&args);
 	}
 	sdi_args_fini(&args);

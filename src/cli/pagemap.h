@@ -11,8 +11,8 @@
 #include "softdirty.h"
 
 /*
- * Write the entries of [start, end) from an open pagemap file, 8 bytes for each page in this machine's byte order. Bit 55 is
- * set for the pages in ranges, and for no other. 0 or -errno.
+ * Write the entries of [start, end) from an open pagemap file, 8 bytes for each page in this
+ * machine's byte order. Bit 55 is set for the pages in ranges, and for no other. 0 or -errno.
  */
 int sdi_pagemap_write(FILE *out, int pagemap, uint64_t start, uint64_t end,
 		      const struct softdirty_range *ranges, size_t n);
