@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opens what softdirty.h gives for a process, just for the time of one call. A process that nobody
+ * has cleared has no keeper, and needs none: all of it is dirty.
+ */
+#include "preload/tracked.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "preload/criu.h"
+#include "uapi/userfaultfd.h"
+
+/* uffd: of that process, or -1. */
+static int open_shared(pid_t pid, unsigned flags, int uffd, struct softdirty **ret)
+{
+	struct softdirty_options o = {
+		.size = sizeof(o),
+		.flags = SOFTDIRTY_OPEN_SHARED | flags,
+		.uffd = uffd,
+	};
+
+	if (uffd >= 0)
+		o.flags |= SOFTDIRTY_OPEN_UFFD;
+	return softdirty_open(pid, &o, ret);
+}
+
+/* Our own process need not be stopped to get one. */
+static int own_uffd(pid_t pid)
+{
+	if (pid != getpid())
+		return -1;
+	return syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+}
+
+static const char *mark(void)
+{
+	return sdi_is_criu() ? SDI_CRIU_MARK : SDI_KERNEL_MARK;
+}
+
+static int clear(pid_t pid)
+{
+	struct softdirty *sd;
+	int err = open_shared(pid, 0, own_uffd(pid), &sd);
+
+	if (err)
+		return err;
+	err = softdirty_clear(sd, mark());
+	softdirty_close(sd);
+	return err;
+}
+
+/*
+ * CRIU tries the interface on itself (kerndat_get_dirty_track()): clears, writes a new page, expects
+ * its bit. Answer what would be true of others and leave criu untracked: all of it is dirty.
+ */
+static int clear_criu(void)
+{
+	const struct softdirty_backend *b;
+	size_t n;
+	int err = softdirty_check(0, &b, &n);
+
+	for (size_t i = 0; !err && i < n; i++)
+		if (b[i].works)
+			return 0;
+	return -EINVAL;
+}
+
+int sdi_tracked_clear(const struct sdi_file *f)
+{
+	int err;
+
+	if (f->pid < 0)
+		return -EINVAL;
+	if (sdi_is_criu() && f->pid == getpid())
+		return clear_criu();
+	err = clear(f->pid);
+	/* One process that cannot be tracked now stays dirty, whole: that spoils no image. */
+	if (sdi_is_criu() && (err == -EBUSY || err == -EOPNOTSUPP))
+		return 0;
+	return err == -EOPNOTSUPP ? -EINVAL : err;
+}
+
+/* Begin with the keeper of that process, if it has one. */
+static struct sdi_view look(const struct sdi_file *f)
+{
+	struct sdi_view v = { .mark = mark(), .proc = f->proc };
+
+	if (f->pid < 0 || open_shared(f->pid, SOFTDIRTY_OPEN_EXISTING, -1, &v.sd))
+		v.sd = NULL;
+	if (sdi_is_criu())
+		sdi_criu_vdso(f->proc, &v.whole_start, &v.whole_end);
+	return v;
+}
+
+void sdi_tracked_entries(const struct sdi_file *f, uint64_t first_page, uint64_t *entries,
+			 size_t n)
+{
+	struct sdi_view v = look(f);
+
+	sdi_emulate_entries(&v, first_page, entries, n);
+	softdirty_close(v.sd);
+}
+
+int sdi_tracked_scan(const struct sdi_file *f, int pagemap, struct pm_scan_arg *arg)
+{
+	struct sdi_view v = look(f);
+	int ret = sdi_emulate_scan(&v, pagemap, getpid(), arg);
+
+	softdirty_close(v.sd);
+	return ret;
+}
+
+void sdi_tracked_seized(pid_t pid)
+{
+	struct softdirty *sd;
+	int uffd;
+
+	if (!softdirty_borrow(pid, &uffd) && !open_shared(pid, 0, uffd, &sd))
+		softdirty_close(sd);
+}
