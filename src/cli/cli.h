@@ -22,6 +22,7 @@ enum sdi_exit {
 
 int sdi_cmd_check(int argc, char **argv);
 int sdi_cmd_clear(int argc, char **argv);
+int sdi_cmd_exec(int argc, char **argv);
 int sdi_cmd_read(int argc, char **argv);
 int sdi_cmd_stop(int argc, char **argv);
 int sdi_cmd_verify(int argc, char **argv);

@@ -18,6 +18,7 @@ static const struct {
 	{ "clear", sdi_cmd_clear, "watch processes from now on" },
 	{ "read", sdi_cmd_read, "show which pages were written since then" },
 	{ "stop", sdi_cmd_stop, "end the watching" },
+	{ "exec", sdi_cmd_exec, "run a program with the kernel's soft-dirty interface" },
 	{ "verify", sdi_cmd_verify, "check the answers against the memory itself" },
 };
 
