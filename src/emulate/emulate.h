@@ -47,10 +47,11 @@ void sdi_emulate_entries(const struct sdi_view *v, uint64_t first_page, uint64_t
 			 size_t n);
 
 /*
- * Answer PAGEMAP_SCAN. arg->vec points into the memory of process caller. Returns what the ioctl
- * would (sets arg->walk_end) or -errno.
+ * Answer PAGEMAP_SCAN. arg->vec points into the memory of process caller; caller_pidfd says whether
+ * that pid is still the caller's (-1: it is ourselves). Returns what the ioctl would (sets
+ * arg->walk_end) or -errno.
  */
-int sdi_emulate_scan(const struct sdi_view *v, int pagemap, pid_t caller,
+int sdi_emulate_scan(const struct sdi_view *v, int pagemap, pid_t caller, int caller_pidfd,
 		     struct pm_scan_arg *arg);
 
 /* Does the answer to that call depend on soft-dirty, or show traces of tracking? */

@@ -22,8 +22,8 @@ struct sdi_known {
 };
 
 /*
- * Ask what is dirty in [start, end). To be called after the kernel was asked about its pages: a page
- * that was written in between is then dirty, and not a new page that looks clean.
+ * Ask what is dirty in [start, end). To be called after the kernel was asked about its pages: a
+ * page that was written in between is then dirty, and not a new page that looks clean.
  */
 void sdi_known_init(struct sdi_known *k, const struct sdi_view *v, uint64_t start, uint64_t end);
 void sdi_known_fini(struct sdi_known *k);

@@ -6,6 +6,8 @@
 #include "emulate/output.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -17,6 +19,14 @@ uint64_t output_room(const struct output *o)
 	return (o->arg->max_pages ? o->arg->max_pages : UINT64_MAX) - o->n_pages;
 }
 
+/* A caller can be killed at any time; somebody else may then get its pid. */
+static bool is_gone(const struct output *o)
+{
+	struct pollfd p = { .fd = o->caller_pidfd, .events = POLLIN };
+
+	return o->caller_pidfd >= 0 && poll(&p, 1, 0) != 0;
+}
+
 int output_flush(struct output *o)
 {
 	uint64_t n = (o->n_out - o->n_sent) * sizeof(*o->out);
@@ -25,6 +35,8 @@ int output_flush(struct output *o)
 		(void *)(uintptr_t)(o->arg->vec + o->n_sent * sizeof(*o->out)), n,
 	};
 
+	if (n && is_gone(o))
+		return -ESRCH;
 	if (n && syscall(SYS_process_vm_writev, o->caller, &from, 1, &to, 1, 0) != (long)n)
 		return -EFAULT;
 	o->n_sent = o->n_out;

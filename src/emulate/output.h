@@ -14,6 +14,7 @@
 struct output {
 	struct pm_scan_arg *arg;
 	pid_t caller;
+	int caller_pidfd;		/* or -1 */
 	uint64_t page;			/* bytes */
 	uint64_t n_out, n_sent;		/* regions so far; those already in the caller's memory */
 	uint64_t n_pages;
@@ -22,11 +23,12 @@ struct output {
 
 /*
  * Add a region whose pages the caller wants, with the categories it asked for. -ENOSPC: the caller
- * has all that it has room for, up to arg->walk_end. -EFAULT: its vec cannot be written.
+ * has all that it has room for, up to arg->walk_end. -EFAULT: its vec cannot be written. -ESRCH:
+ * it is gone.
  */
 int output_add(struct output *o, uint64_t start, uint64_t end, uint64_t categories);
 
-/* Hand over the rest. -EFAULT. */
+/* Hand over the rest. -EFAULT, -ESRCH. */
 int output_flush(struct output *o);
 
 /* How many more pages there may be. */

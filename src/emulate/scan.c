@@ -309,12 +309,15 @@ static int run(struct scan *s, uint64_t start, uint64_t end)
 	return s->arg->vec_len ? look_all(s, start, end) : 0;
 }
 
-int sdi_emulate_scan(const struct sdi_view *v, int pagemap, pid_t caller,
+int sdi_emulate_scan(const struct sdi_view *v, int pagemap, pid_t caller, int caller_pidfd,
 		     struct pm_scan_arg *arg)
 {
 	struct scan s = {
 		.v = v, .pagemap = pagemap, .arg = arg, .page = sysconf(_SC_PAGESIZE),
-		.out = { .arg = arg, .caller = caller, .page = sysconf(_SC_PAGESIZE) },
+		.out = {
+			.arg = arg, .caller = caller, .caller_pidfd = caller_pidfd,
+			.page = sysconf(_SC_PAGESIZE),
+		},
 	};
 	uint64_t end = (arg->end + s.page - 1) & ~(s.page - 1);
 	autofree struct page_region *batch = malloc(BATCH * sizeof(*batch));

@@ -121,7 +121,7 @@ static struct pm_scan_arg ask(int n, uint64_t mask, uint64_t ret)
 static int scan(struct pm_scan_arg *arg)
 {
 	memset(got, 0, sizeof(got));
-	return sdi_emulate_scan(&view, pagemap, getpid(), arg);
+	return sdi_emulate_scan(&view, pagemap, getpid(), -1, arg);
 }
 
 static bool is_region(int i, int from, int to, uint64_t categories)
