@@ -107,7 +107,7 @@ void sdi_tracked_entries(const struct sdi_file *f, uint64_t first_page, uint64_t
 int sdi_tracked_scan(const struct sdi_file *f, int pagemap, struct pm_scan_arg *arg)
 {
 	struct sdi_view v = look(f);
-	int ret = sdi_emulate_scan(&v, pagemap, getpid(), arg);
+	int ret = sdi_emulate_scan(&v, pagemap, getpid(), -1, arg);
 
 	softdirty_close(v.sd);
 	return ret;
