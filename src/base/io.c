@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,6 +52,49 @@ ssize_t sdi_read_text(int dirfd, const char *path, char *buf, size_t size)
 	if (n >= 0)
 		buf[n] = '\0';
 	return n;
+}
+
+/* Visit the whole lines of buf; *used is what they took. */
+static int visit_lines(char *buf, size_t size, sdi_line_fn *fn, void *arg, size_t *used)
+{
+	char *p = buf;
+
+	for (char *end; (end = memchr(p, '\n', buf + size - p)); p = end + 1) {
+		*end = '\0';
+		int err = fn(arg, p);
+		if (err)
+			return err;
+	}
+	*used = p - buf;
+	return 0;
+}
+
+int sdi_each_line(int fd, sdi_line_fn *fn, void *arg)
+{
+	size_t cap = 64 * 1024, have = 0, used;
+	autofree char *buf = malloc(cap);
+
+	while (buf) {
+		ssize_t n = read(fd, buf + have, cap - have);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return have ? -EIO : 0;
+		have += n;
+		int err = visit_lines(buf, have, fn, arg, &used);
+		if (err)
+			return err;
+		memmove(buf, buf + used, have -= used);
+		if (have < cap)
+			continue;
+		char *bigger = realloc(buf, cap *= 2);
+		if (!bigger)
+			return -ENOMEM;
+		buf = bigger;
+	}
+	return -ENOMEM;
 }
 
 uint64_t sdi_now_ns(void)

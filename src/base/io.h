@@ -16,6 +16,15 @@ int sdi_write_full(int fd, const void *buf, size_t size);
 /* Read a small text file below dirfd into buf, always NUL-terminated. Returns its length, or -errno. */
 ssize_t sdi_read_text(int dirfd, const char *path, char *buf, size_t size);
 
+/* Called with each line, NUL-terminated, without its newline. Non-zero ends the walk. */
+typedef int sdi_line_fn(void *arg, char *line);
+
+/*
+ * Visit the lines of a file of any size with lines of any length. 0, what fn returned, -errno; -EIO:
+ * the last line has no end.
+ */
+int sdi_each_line(int fd, sdi_line_fn *fn, void *arg);
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t sdi_now_ns(void);
 

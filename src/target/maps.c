@@ -14,12 +14,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "softdirty.h"
 
-enum {
-	READ_SIZE = 64 * 1024,	/* the first buffer; grows for a longer line */
-	EMPTY_TRIES = 20,	/* a process between two memories (exec) shows no mapping */
-};
+enum { EMPTY_TRIES = 20 };	/* a process between two memories (exec) shows no mapping */
 
 void sdi_maps_fini(struct sdi_maps *m)
 {
@@ -124,52 +122,16 @@ struct walk {
 	bool any;
 };
 
-/* Visit the whole lines of buf; *used is what they took. An odd line would hide a mapping. */
-static int visit_lines(struct walk *w, char *buf, size_t size, size_t *used)
+/* An odd line would hide a mapping. */
+static int visit_line(void *arg, char *line)
 {
+	struct walk *w = arg;
 	struct sdi_maps_line l;
-	char *p = buf;
 
-	for (char *end; (end = memchr(p, '\n', buf + size - p)); p = end + 1) {
-		*end = '\0';
-		if (!sdi_maps_parse_line(p, &l))
-			return -EIO;
-		w->any = true;
-		int err = w->fn(w->arg, &l);
-		if (err)
-			return err;
-	}
-	*used = p - buf;
-	return 0;
-}
-
-static int visit_file(int fd, struct walk *w)
-{
-	size_t cap = READ_SIZE, have = 0, used;
-	autofree char *buf = malloc(cap);
-
-	for (;;) {
-		if (buf && have == cap) {
-			char *bigger = realloc(buf, cap *= 2);
-			if (!bigger)
-				return -ENOMEM;
-			buf = bigger;
-		}
-		if (!buf)
-			return -ENOMEM;
-		ssize_t n = read(fd, buf + have, cap - have);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return have ? -EIO : 0;
-		have += n;
-		int err = visit_lines(w, buf, have, &used);
-		if (err)
-			return err;
-		memmove(buf, buf + used, have -= used);
-	}
+	if (!sdi_maps_parse_line(line, &l))
+		return -EIO;
+	w->any = true;
+	return w->fn(w->arg, &l);
 }
 
 int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg)
@@ -180,7 +142,7 @@ int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg)
 		autoclose int fd = sdi_target_openat(t, "maps", O_RDONLY);
 		if (fd < 0)
 			return fd == -EACCES ? -EPERM : fd;
-		int err = visit_file(fd, &w);
+		int err = sdi_each_line(fd, visit_line, &w);
 		if (err || w.any)
 			return err;
 		if (sdi_target_alive(t))
