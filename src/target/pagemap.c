@@ -119,30 +119,6 @@ uint32_t sdi_kind(const struct sdi_vma *v, uint64_t categories)
 	return kind;
 }
 
-struct populated {
-	const struct sdi_vma *v, *end;	/* mappings still to come */
-	uint32_t extra, reason;
-	struct sdi_ranges *out;
-};
-
-/* A region may span several mappings, and lie in ones that are newer than the list. */
-static int add_region(void *arg, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct populated *p = arg;
-
-	for (; p->v < p->end && p->v->start < end; p->v++) {
-		uint64_t from = MAX(start, p->v->start), to = MIN(end, p->v->end);
-		int err = from >= to || p->v->flags & SDI_VMA_KERNEL ? 0 :
-			  sdi_ranges_append(p->out, from, to,
-					    sdi_kind(p->v, categories) | p->extra, p->reason);
-		if (err)
-			return err;
-		if (p->v->end > end)
-			break;
-	}
-	return 0;
-}
-
 /*
  * The kernel holds the target's mmap_lock for a whole call, and a caller in a tight loop takes it
  * again before a waiting mmap() of the target wakes up. So: calls that last about 0.2 ms, and
@@ -158,15 +134,13 @@ static uint64_t pace(uint64_t chunk, uint64_t took_ns)
 	return took_ns > LONG_NS ? MAX(chunk / 2, (uint64_t)CHUNK_MIN) : chunk;
 }
 
-static int populated_by_scan(int pagemap, const struct sdi_maps *m, uint64_t start, uint64_t end,
-			     struct populated *p)
+static int each_by_scan(int pagemap, const struct sdi_maps *m, uint64_t any, bool gently,
+			uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg)
 {
 	const struct sdi_scan what = {
-		/* A guard page is listed as swapped, but there is nothing in it. */
-		.inverted = sdi_scan_guard(), .mask = sdi_scan_guard(),
-		.anyof = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.ret = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO |
-		       PAGE_IS_HUGE,
+		.anyof = any,
+		.ret = any | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO |
+		       PAGE_IS_HUGE | sdi_scan_guard(),
 	};
 	uint64_t chunk = 64 << 20;
 
@@ -175,12 +149,13 @@ static int populated_by_scan(int pagemap, const struct sdi_maps *m, uint64_t sta
 		if (!v || v->start >= end)
 			break;
 		start = MAX(start, v->start);
-		uint64_t to = MIN(end, (start + chunk) & ~(uint64_t)(CHUNK_MIN - 1));
+		uint64_t to = gently ? MIN(end, (start + chunk) & ~(uint64_t)(CHUNK_MIN - 1)) : end;
 		uint64_t before = sdi_now_ns();
-		int err = sdi_scan(pagemap, &what, start, to, add_region, p);
+		int err = sdi_scan(pagemap, &what, start, to, fn, arg);
 		if (err)
 			return err;
-		chunk = pace(chunk, sdi_now_ns() - before);
+		if (gently)
+			chunk = pace(chunk, sdi_now_ns() - before);
 		start = to;
 	}
 	return 0;
@@ -190,20 +165,38 @@ static uint64_t categories_of(uint64_t entry)
 {
 	return (entry & PM_ENTRY_PRESENT ? PAGE_IS_PRESENT : 0) |
 	       (entry & PM_ENTRY_SWAP ? PAGE_IS_SWAPPED : 0) |
-	       (entry & PM_ENTRY_FILE ? PAGE_IS_FILE : 0);
+	       (entry & PM_ENTRY_FILE ? PAGE_IS_FILE : 0) |
+	       (entry & PM_ENTRY_SOFT_DIRTY ? PAGE_IS_SOFT_DIRTY : 0);
+}
+
+/* The pages of entries[0 ... n), which begin at start, in runs of equal ones. */
+static int visit_entries(const uint64_t *entries, size_t n, uint64_t start, uint64_t any,
+			 sdi_scan_fn *fn, void *arg)
+{
+	const uint64_t page = sdi_page_size();
+
+	for (size_t i = 0, j; i < n; i = j) {
+		uint64_t categories = categories_of(entries[i]);
+
+		for (j = i + 1; j < n && categories_of(entries[j]) == categories; j++)
+			;
+		int err = categories & any ? fn(arg, start + i * page, start + j * page, categories)
+					   : 0;
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 /* The kernel lets go of mmap_lock every 2 MiB of a read by itself. */
-enum { ENTRIES = 16384 };
+enum { ENTRIES = 4096 };
 
-static int populated_by_entries(int pagemap, const struct sdi_maps *m, uint64_t start,
-				uint64_t end, struct populated *p)
+static int each_by_entries(int pagemap, const struct sdi_maps *m, uint64_t any, uint64_t start,
+			   uint64_t end, sdi_scan_fn *fn, void *arg)
 {
-	const uint64_t page = sysconf(_SC_PAGESIZE);
-	autofree uint64_t *entries = malloc(ENTRIES * sizeof(*entries));
+	const uint64_t page = sdi_page_size();
+	uint64_t entries[ENTRIES];
 
-	if (!entries)
-		return -ENOMEM;
 	while (start < end) {
 		const struct sdi_vma *v = sdi_maps_find(m, start);
 		if (!v || v->start >= end)
@@ -214,12 +207,53 @@ static int populated_by_entries(int pagemap, const struct sdi_maps *m, uint64_t 
 				  start / page * sizeof(*entries));
 		if (n <= 0)
 			return n < 0 ? -errno : -ESRCH;
-		for (size_t i = 0; i < n / sizeof(*entries); i++, start += page) {
-			uint64_t categories = categories_of(entries[i]);
-			int err = categories ? add_region(p, start, start + page, categories) : 0;
-			if (err)
-				return err;
-		}
+		n /= sizeof(*entries);
+		int err = visit_entries(entries, n, start, any, fn, arg);
+		if (err)
+			return err;
+		start += n * page;
+	}
+	return 0;
+}
+
+int sdi_pages_each(int pagemap, const struct sdi_maps *m, uint64_t any, bool gently,
+		   uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg)
+{
+	size_t n = m->n;
+
+	/* [vsyscall] lies beyond what the kernel lets us ask for. */
+	while (n && m->v[n - 1].flags & SDI_VMA_KERNEL)
+		n--;
+	if (!n)
+		return 0;
+	end = MIN(end, m->v[n - 1].end);
+	return sdi_scan_works() ? each_by_scan(pagemap, m, any, gently, start, end, fn, arg) :
+				  each_by_entries(pagemap, m, any, start, end, fn, arg);
+}
+
+struct populated {
+	const struct sdi_vma *v, *end;	/* mappings still to come */
+	uint32_t extra, reason;
+	struct sdi_ranges *out;
+};
+
+/* A region may span several mappings, and lie in ones that are newer than the list. */
+static int add_region(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct populated *p = arg;
+
+	/* A guard page is listed as swapped, but there is nothing in it. */
+	if (categories & PAGE_IS_GUARD)
+		return 0;
+	for (; p->v < p->end && p->v->start < end; p->v++) {
+		uint64_t from = MAX(start, p->v->start), to = MIN(end, p->v->end);
+		int err = from >= to || p->v->flags & SDI_VMA_KERNEL ? 0 :
+			  sdi_ranges_append(p->out, from, to,
+					    sdi_kind(p->v, categories) | p->extra, p->reason);
+		if (err)
+			return err;
+		if (p->v->end > end)
+			break;
 	}
 	return 0;
 }
@@ -227,14 +261,8 @@ static int populated_by_entries(int pagemap, const struct sdi_maps *m, uint64_t 
 int sdi_populated(int pagemap, const struct sdi_maps *m, uint64_t start, uint64_t end,
 		  uint32_t extra, uint32_t reason, struct sdi_ranges *out)
 {
-	struct populated p = { m->v, m->v + m->n, extra, reason, out };
+	struct populated p = { sdi_maps_find(m, start), m->v + m->n, extra, reason, out };
 
-	/* [vsyscall] lies beyond what the kernel lets us ask for. */
-	while (p.end > p.v && p.end[-1].flags & SDI_VMA_KERNEL)
-		p.end--;
-	if (p.v == p.end)
-		return 0;
-	end = MIN(end, p.end[-1].end);
-	return sdi_scan_works() ? populated_by_scan(pagemap, m, start, end, &p) :
-				  populated_by_entries(pagemap, m, start, end, &p);
+	return !p.v ? 0 : sdi_pages_each(pagemap, m, PAGE_IS_PRESENT | PAGE_IS_SWAPPED, true, start,
+					 end, add_region, &p);
 }

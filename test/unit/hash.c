@@ -226,7 +226,7 @@ static unsigned rnd(unsigned below)
 /* Pages scattered over 1 GiB come and go; the table must follow, block by block. */
 static void a_random_writer_is_followed_exactly(void)
 {
-	enum { PAGES = 300, SPREAD = 850, ROUNDS = 150 };
+	enum { PAGES = 300, SPREAD = 850, ROUNDS = 60 };
 	static unsigned now[PAGES], then[PAGES];
 	char *base = map_at(NULL, PAGES * SPREAD, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);

@@ -26,11 +26,12 @@ static void show(const char *base, size_t n_pages, struct shown *ret)
 
 	*ret = (struct shown){ 0 };
 	T_MUST(!sdi_maps_read(&self, &m));
+	const uint64_t any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 	struct populated scan = { m.v, m.v + m.n, SOFTDIRTY_NEW, 5, &ret->by_scan };
 	struct populated entries = { m.v, m.v + m.n, SOFTDIRTY_NEW, 5, &ret->by_entries };
 	if (sdi_scan_works())
-		T_EQ(populated_by_scan(pagemap, &m, start, end, &scan), 0);
-	T_EQ(populated_by_entries(pagemap, &m, start, end, &entries), 0);
+		T_EQ(each_by_scan(pagemap, &m, any, true, start, end, add_region, &scan), 0);
+	T_EQ(each_by_entries(pagemap, &m, any, start, end, add_region, &entries), 0);
 	sdi_maps_fini(&m);
 }
 
