@@ -47,6 +47,7 @@ struct sdi_freezer {
 
 struct freezing {
 	const struct sdi_target *t;
+	pid_t spared;		/* a thread that runs on, or 0 */
 	pid_t *tids;
 	size_t n;
 	bool found;
@@ -73,7 +74,7 @@ static int hold(void *arg, pid_t tid)
 {
 	struct freezing *f = arg;
 
-	if (is_held(f, tid))
+	if (tid == f->spared || is_held(f, tid))
 		return 0;
 	if (f->n == MAX_THREADS)
 		return sdi_fail(ENOMEM, "it has more than %d threads", MAX_THREADS);
@@ -123,13 +124,13 @@ static int hold_all(struct freezing *f)
 		if (err)
 			return err;
 	} while (f->found);
-	return f->n ? 0 : sdi_fail(ESRCH, "it has ended");
+	return f->n || f->spared ? 0 : sdi_fail(ESRCH, "it has ended");
 }
 
 static void freeze_child(const void *arg, int sock)
 {
 	struct sdi_helper_reply reply = { 0 };
-	struct freezing f = { .t = arg };
+	struct freezing f = *(const struct freezing *)arg;
 
 	f.tids = mmap(NULL, MAX_THREADS * sizeof(*f.tids), PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -152,17 +153,15 @@ static void freeze_child(const void *arg, int sock)
 		sdi_release(f.tids[i]);
 }
 
-int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret)
+static int freeze(const struct freezing *who, struct sdi_freezer **ret)
 {
 	struct sdi_helper_reply reply;
 	int fd;
 
-	if (t->self)
-		return sdi_fail(EINVAL, "a process cannot freeze itself");
 	struct sdi_freezer *f = calloc(1, sizeof(*f));
 	if (!f)
 		return sdi_fail(ENOMEM, "out of memory");
-	int err = sdi_helper_start(freeze_child, t, &f->helper);
+	int err = sdi_helper_start(freeze_child, who, &f->helper);
 	if (!err) {
 		err = sdi_helper_wait(&f->helper, &reply, &fd);
 		if (err)
@@ -174,6 +173,22 @@ int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret)
 	}
 	*ret = f;
 	return 0;
+}
+
+int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret)
+{
+	struct freezing who = { .t = t };
+
+	if (t->self)
+		return sdi_fail(EINVAL, "a process cannot freeze itself");
+	return freeze(&who, ret);
+}
+
+int sdi_freeze_others(const struct sdi_target *self, struct sdi_freezer **ret)
+{
+	struct freezing who = { .t = self, .spared = syscall(SYS_gettid) };
+
+	return freeze(&who, ret);
 }
 
 int sdi_freezer_fd(const struct sdi_freezer *f)

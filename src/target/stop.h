@@ -16,6 +16,12 @@ struct sdi_freezer;
 int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret);
 
 /*
+ * Stop every thread of the calling process but the calling one, which until sdi_thaw() must not wait
+ * for anything that the others may hold, such as the lock of malloc().
+ */
+int sdi_freeze_others(const struct sdi_target *self, struct sdi_freezer **ret);
+
+/*
  * A descriptor that keeps them stopped also when this process dies: whoever has a copy holds them
  * until it is closed or sdi_thaw() is called. The freezer's own.
  */

@@ -56,6 +56,21 @@ uint64_t sdi_memory_id(const struct sdi_target *t)
 	return f[0] * 31 + f[1] * 7 + f[2];
 }
 
+int sdi_fault_count(const struct sdi_target *t, uint64_t *ret)
+{
+	uint64_t f[3];	/* minor, those of waited-for children, major */
+
+	if (!stat_fields(t->procfd, 10, f, 3))
+		return -ESRCH;
+	*ret = f[0] + f[2];
+	return 0;
+}
+
+int sdi_thread_count(const struct sdi_target *t, uint64_t *ret)
+{
+	return stat_fields(t->procfd, 20, ret, 1) ? 0 : -ESRCH;
+}
+
 /* What decides whether a task without memory is a kernel thread or on its way out. */
 struct hints {
 	bool vm_size, kthread_known;

@@ -40,6 +40,10 @@ uint64_t sdi_start_time(int procfd);
 /* Tells one memory (mm) of the target from the next: changes when it calls exec. */
 uint64_t sdi_memory_id(const struct sdi_target *t);
 
+/* Page faults that all threads of the target have had; how many threads there are. 0 or -ESRCH. */
+int sdi_fault_count(const struct sdi_target *t, uint64_t *ret);
+int sdi_thread_count(const struct sdi_target *t, uint64_t *ret);
+
 /* What /proc/.../status says, of a process or of one thread. */
 struct sdi_status {
 	char state;		/* R S D T t Z X I */

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "target/smaps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+struct walk {
+	sdi_smaps_fn *fn;
+	void *arg;
+	bool open;		/* a mapping has begun and its VmFlags are still to come */
+	struct sdi_vma vma;
+	uint32_t flags;
+};
+
+static bool starts(const char *text, const char *with)
+{
+	return !strncmp(text, with, strlen(with));
+}
+
+static bool is_shmem(const struct sdi_maps_line *l)
+{
+	static const char *const names[] = { "/memfd:", "/dev/zero", "/SYSV", "/dev/shm/" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (starts(l->name, names[i]))
+			return l->inode;
+	return false;
+}
+
+/* "VmFlags: rd wr mr mw me ac sd": Documentation/filesystems/proc.rst */
+static uint32_t vm_flags(const char *text)
+{
+	static const struct { char name[3]; uint32_t flag; } known[] = {
+		{ "mw", SDI_SMAP_MAYWRITE }, { "ht", SDI_SMAP_HUGETLB }, { "sd", SDI_SMAP_NEW },
+		{ "io", SDI_SMAP_SPECIAL }, { "pf", SDI_SMAP_SPECIAL }, { "mm", SDI_SMAP_SPECIAL },
+		{ "de", SDI_SMAP_SPECIAL },
+	};
+	uint32_t flags = 0;
+
+	for (text += strspn(text, " "); text[0] && text[1]; text += 2, text += strspn(text, " "))
+		for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+			if (text[0] == known[i].name[0] && text[1] == known[i].name[1])
+				flags |= known[i].flag;
+	return flags;
+}
+
+static bool counts_pages(const char *line)
+{
+	return starts(line, "Rss:") || starts(line, "Swap:") || starts(line, "Shared_Hugetlb:") ||
+	       starts(line, "Private_Hugetlb:");
+}
+
+static int visit_line(void *arg, char *line)
+{
+	struct walk *w = arg;
+	struct sdi_maps_line l;
+
+	if (starts(line, "VmFlags:")) {
+		if (!w->open)
+			return -EIO;
+		w->open = false;
+		return w->fn(w->arg, &w->vma, w->flags | vm_flags(line + 8));
+	}
+	if (w->open && counts_pages(line)) {
+		w->flags |= strtoull(strchr(line, ':') + 1, NULL, 10) ? SDI_SMAP_POPULATED : 0;
+	} else if (sdi_maps_parse_line(line, &l)) {
+		if (w->open)
+			return -EIO;
+		w->open = true;
+		w->vma = l.vma;
+		w->flags = is_shmem(&l) ? SDI_SMAP_SHMEM : 0;
+	}
+	return 0;
+}
+
+int sdi_smaps_each(const struct sdi_target *t, sdi_smaps_fn *fn, void *arg)
+{
+	struct walk w = { .fn = fn, .arg = arg };
+	autoclose int fd = sdi_target_openat(t, "smaps", O_RDONLY);
+
+	if (fd < 0)
+		return fd == -EACCES ? -EPERM : fd;
+	int err = sdi_each_line(fd, visit_line, &w);
+	return err ? err : w.open ? -EIO : 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* /proc/PID/smaps: what maps does not tell of a mapping. Slow: the kernel walks all pages. */
+#ifndef SDI_TARGET_SMAPS_H
+#define SDI_TARGET_SMAPS_H
+
+#include "target/maps.h"
+
+enum sdi_smap_flags {
+	SDI_SMAP_POPULATED = 1 << 0,	/* has pages, present or in swap */
+	SDI_SMAP_MAYWRITE = 1 << 1,	/* is, or can be made, writable */
+	SDI_SMAP_HUGETLB = 1 << 2,
+	SDI_SMAP_SPECIAL = 1 << 3,	/* of a device or driver, which may write by itself */
+	SDI_SMAP_NEW = 1 << 4,		/* VM_SOFTDIRTY: made or grown since clear_refs */
+	SDI_SMAP_SHMEM = 1 << 5,	/* by its name: memory without a file that one could open */
+};
+
+/* Called for each mapping in the order of the file. Non-zero ends the walk with that value. */
+typedef int sdi_smaps_fn(void *arg, const struct sdi_vma *v, uint32_t flags);
+
+/* 0, what fn returned, -ESRCH, -EPERM, -ENOMEM; -EIO: this kernel shows no VmFlags. */
+int sdi_smaps_each(const struct sdi_target *t, sdi_smaps_fn *fn, void *arg);
+
+#endif
