@@ -22,6 +22,7 @@
 
 static const struct sdi_backend *const backends[] = {
 	&sdi_backend_wp_async,
+	&sdi_backend_soft_dirty,
 	&sdi_backend_hash,
 	NULL,
 };

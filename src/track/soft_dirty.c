@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * soft-dirty: the kernel's own bit (Linux 3.11). "4" written to clear_refs clears the bits of all
+ * pages, and bit 55 of a pagemap entry is set by the first write after it. Reading and clearing are two
+ * steps, so the target is stopped for SDI_TAKE, and only for these two.
+ *
+ * What the bits do not tell, and where it comes from instead:
+ *  - hugetlb pages never have the bit: untracked (smaps says which mappings they are);
+ *  - memory of drivers is written past the page tables: untracked;
+ *  - a new mapping is dirty as a whole (VM_SOFTDIRTY), and with it all that it merges with:
+ *
+ *	known    |-----a-----|             all of it dirty, empty pages too:
+ *	now      |-----a-----|             made anew at the old place: new
+ *	now      |-----a---------|         grown: its old part is untracked, MERGED
+ *
+ *  - shared pages lose the bit when they are reclaimed: see reclaim.h.
+ *
+ * A write from another process (process_vm_writev(), a vfork() child) in the moment between the two
+ * steps is lost, and so are the bits of shared pages that the target itself drops from its page
+ * tables by MADV_DONTNEED. No other kernel interface closes these.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "target/pagemap.h"
+#include "target/smaps.h"
+#include "target/stop.h"
+#include "track/kinds.h"
+#include "track/known.h"
+#include "track/probe.h"
+#include "track/reclaim.h"
+#include "track/tracker.h"
+
+#define POPULATED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)
+
+/* Reading the entries of empty space takes 1 s per TiB. Beyond this much smaps is faster. */
+#define SPARSE (64ull << 30)
+
+struct soft {
+	int clear_refs;
+	struct sdi_maps known;		/* as of the last SDI_TAKE */
+	struct sdi_reclaim then;	/* likewise */
+	struct sdi_kinds kinds;
+};
+
+/* One collect(). */
+struct round {
+	struct sdi_tracker *tr;
+	struct soft *s;
+	struct sdi_ranges *found;
+	struct sdi_ranges dirty;	/* as the kernel says; flags: PAGE_IS_* */
+	bool fixed;			/* dirty must not grow: others hold the lock of malloc() */
+	bool lost;			/* something wrote between reading and clearing */
+	struct sdi_ranges fresh;
+	struct sdi_reclaim now;
+};
+
+/* --- the bits ------------------------------------------------------------------------------- */
+
+static int note_dirty(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct round *r = arg;
+
+	if (r->fixed && r->dirty.n == r->dirty.cap)
+		return -ENOSPC;
+	return sdi_ranges_append(&r->dirty, start, end, categories, 0);
+}
+
+static int note_mapping(void *arg, const struct sdi_vma *v, uint32_t flags)
+{
+	struct round *r = arg;
+
+	if (flags & SDI_SMAP_POPULATED)
+		return sdi_pages_each(r->tr->pagemap, &r->tr->maps, PAGE_IS_SOFT_DIRTY, false,
+				      v->start, v->end, note_dirty, r);
+	return flags & SDI_SMAP_NEW ? note_dirty(r, v->start, v->end, PAGE_IS_SOFT_DIRTY) : 0;
+}
+
+static bool is_sparse(const struct sdi_tracker *tr)
+{
+	uint64_t size = 0;
+
+	for (size_t i = 0; i < tr->maps.n; i++)
+		size += tr->maps.v[i].end - tr->maps.v[i].start;
+	return size > SPARSE && !sdi_scan_works();
+}
+
+static int read_bits(struct round *r, bool gently)
+{
+	struct sdi_tracker *tr = r->tr;
+
+	r->dirty.n = 0;
+	if (!r->fixed && is_sparse(tr))
+		return sdi_smaps_each(&tr->target, note_mapping, r);
+	return sdi_pages_each(tr->pagemap, &tr->maps, PAGE_IS_SOFT_DIRTY, gently, tr->from, tr->to,
+			      note_dirty, r);
+}
+
+/*
+ * With the target stopped. Nothing of it can write but the kernel's own threads that work for it
+ * (io_uring): their faults would show.
+ */
+static int read_and_clear(struct round *r)
+{
+	const struct sdi_target *t = &r->tr->target;
+	uint64_t before = 0, after = 0, end = 0;
+	int err = 0;
+
+	for (int tries = 0; tries < 3 && !err; tries++) {
+		err = sdi_fault_count(t, &before);
+		if (!err)
+			err = read_bits(r, false);
+		if (!err)
+			err = sdi_fault_count(t, &after);
+		if (before == after || t->self)
+			break;
+	}
+	if (err)
+		return err;
+	if (write(r->s->clear_refs, "4", 1) != 1)
+		return -errno;
+	r->lost = !t->self && (sdi_fault_count(t, &end) || end != before);
+	return 0;
+}
+
+static int take_other(struct round *r)
+{
+	struct sdi_freezer *f = NULL;
+	int err = r->tr->frozen ? 0 : sdi_freeze(&r->tr->target, &f);
+
+	if (!err)
+		err = read_and_clear(r);
+	sdi_thaw(f);
+	return err;
+}
+
+/*
+ * Of our own process the other threads are stopped. Between the two steps this thread writes only
+ * to its stack and to the list; the first reading has written to these before, so the second
+ * one sees them dirty. They may grow no more then.
+ */
+static int take_self(struct round *r)
+{
+	struct sdi_freezer *f = NULL;
+	uint64_t n_threads;
+	int err;
+
+	do {
+		r->fixed = false;
+		err = read_bits(r, false);
+		size_t room = r->dirty.n * 2 + 1024;
+		for (size_t n = r->dirty.n; !err && n < room; n++)
+			err = sdi_ranges_push(&r->dirty, 0, 1, 0, 0);
+		if (!err)
+			err = sdi_thread_count(&r->tr->target, &n_threads);
+		if (!err && n_threads > 1)
+			err = sdi_freeze_others(&r->tr->target, &f);
+		r->fixed = true;
+		if (!err)
+			err = read_and_clear(r);
+		sdi_thaw(f);
+		f = NULL;
+	} while (err == -ENOSPC);
+	return err;
+}
+
+/* --- what they mean ------------------------------------------------------------------------- */
+
+static int push(struct round *r, const struct sdi_vma *v, uint32_t why, uint32_t reason)
+{
+	uint64_t from = MAX(v->start, r->tr->from), to = MIN(v->end, r->tr->to);
+
+	return sdi_ranges_push(r->found, from, to, why | sdi_vma_kind(v), reason);
+}
+
+static int push_hugetlb(struct round *r, const struct sdi_vma *v)
+{
+	struct sdi_ranges pages = { 0 };
+	int err = sdi_populated(r->tr->pagemap, &r->tr->maps, MAX(v->start, r->tr->from),
+				MIN(v->end, r->tr->to), SOFTDIRTY_UNTRACKED,
+				SOFTDIRTY_REASON_HUGETLB, &pages);
+
+	for (size_t i = 0; i < pages.n && !err; i++)
+		err = sdi_ranges_push(r->found, pages.r[i].start, pages.r[i].end, pages.r[i].flags,
+				      pages.r[i].reason);
+	sdi_ranges_fini(&pages);
+	return err;
+}
+
+/* What the bits say of a part of a mapping: how much of it is dirty, and are empty pages? */
+struct look {
+	uint64_t from, to;
+	uint64_t dirty;
+	bool empty;
+};
+
+static struct look look_at(const struct round *r, const struct sdi_vma *v)
+{
+	struct look l = { .from = MAX(v->start, r->tr->from), .to = MIN(v->end, r->tr->to) };
+	const struct sdi_ranges *d = &r->dirty;
+
+	for (size_t i = sdi_ranges_find(d, l.from); i < d->n && d->r[i].start < l.to; i++) {
+		l.dirty += MIN(d->r[i].end, l.to) - MAX(d->r[i].start, l.from);
+		l.empty |= !(d->r[i].flags & POPULATED);
+	}
+	return l;
+}
+
+static bool overlaps(const struct sdi_ranges *list, uint64_t start, uint64_t end)
+{
+	size_t i = sdi_ranges_find(list, start);
+
+	return i < list->n && list->r[i].start < end;
+}
+
+/* Did one mapping cover all of it at the last SDI_TAKE? */
+static bool was_one(const struct soft *s, const struct sdi_vma *v)
+{
+	const struct sdi_vma *old = sdi_maps_find(&s->known, v->start);
+
+	return old && old->start <= v->start && old->end >= v->end;
+}
+
+static int push_bits(struct round *r, const struct sdi_vma *v)
+{
+	const struct sdi_ranges *d = &r->dirty;
+	struct look l = look_at(r, v);
+	uint32_t why = SOFTDIRTY_WRITTEN, reason = SOFTDIRTY_REASON_NONE;
+	bool grown = overlaps(&r->fresh, l.from, l.to);
+	int err = 0;
+
+	/* Only VM_SOFTDIRTY makes all of it dirty with empty pages, and new parts with old. */
+	if (l.dirty == l.to - l.from && (l.empty || grown)) {
+		if (!grown && was_one(r->s, v))
+			return push(r, v, SOFTDIRTY_NEW, SOFTDIRTY_REASON_NONE);
+		why = SOFTDIRTY_UNTRACKED;
+		reason = SOFTDIRTY_REASON_MERGED;
+	}
+	for (size_t i = sdi_ranges_find(d, l.from); i < d->n && d->r[i].start < l.to && !err; i++) {
+		uint64_t is = d->r[i].flags;
+
+		if (is & POPULATED && !(is & (PAGE_IS_PFNZERO | PAGE_IS_GUARD)))
+			err = sdi_ranges_push(r->found, MAX(d->r[i].start, l.from),
+					      MIN(d->r[i].end, l.to), why | sdi_kind(v, is),
+					      reason);
+	}
+	return err;
+}
+
+static int push_mapping(struct round *r, const struct sdi_vma *v)
+{
+	const struct soft *s = r->s;
+	uint32_t kind = sdi_kinds_find(&s->kinds, v);
+
+	if (v->flags & SDI_VMA_KERNEL || v->start >= r->tr->to || v->end <= r->tr->from)
+		return 0;
+	if (r->lost)
+		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST);
+	if (kind & SDI_SMAP_HUGETLB)
+		return push_hugetlb(r, v);
+	if (kind & SDI_SMAP_SPECIAL)
+		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_SPECIAL);
+	if (v->flags & SDI_VMA_SHARED && kind & SDI_SMAP_MAYWRITE &&
+	    (kind & SDI_SMAP_SHMEM ? sdi_reclaim_shmem : sdi_reclaim_files)(&s->then, &r->now))
+		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST);
+	return push_bits(r, v);
+}
+
+static int push_all(struct round *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < r->fresh.n && !err; i++)
+		err = sdi_ranges_push(r->found, r->fresh.r[i].start, r->fresh.r[i].end,
+				      SOFTDIRTY_NEW, SOFTDIRTY_REASON_NONE);
+	for (size_t i = 0; i < r->tr->maps.n && !err; i++)
+		err = push_mapping(r, &r->tr->maps.v[i]);
+	return err;
+}
+
+/* --- the backend ---------------------------------------------------------------------------- */
+
+static int collect(struct round *r, enum sdi_collect how)
+{
+	struct sdi_reclaim before;
+	struct soft *s = r->s;
+	int err = sdi_kinds_learn(&s->kinds, &r->tr->target, &r->tr->maps);
+
+	sdi_reclaim_read(&before);
+	if (!err)
+		err = how == SDI_PEEK ? read_bits(r, true) :
+		      r->tr->target.self ? take_self(r) : take_other(r);
+	sdi_reclaim_read(&r->now);
+	if (!err)
+		err = sdi_known_fresh(&s->known, &r->tr->maps, &r->fresh);
+	if (!err)
+		err = push_all(r);
+	if (!err && how == SDI_TAKE) {
+		err = sdi_known_set(&s->known, &r->tr->maps);
+		s->then = before;
+	}
+	return err;
+}
+
+static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
+{
+	struct round r = { .tr = tr, .s = tr->state, .found = found };
+	int err = collect(&r, how);
+
+	sdi_ranges_fini(&r.dirty);
+	sdi_ranges_fini(&r.fresh);
+	return err;
+}
+
+static int soft_suits(const struct sdi_target *t, struct sdi_why *why)
+{
+	autoclose int fd = sdi_target_openat(t, "clear_refs", O_WRONLY);
+	struct sdi_status st;
+
+	if (fd < 0) {
+		sdi_why(why, "cannot open its clear_refs: %s%s", strerror(-fd),
+			fd == -EACCES || fd == -EPERM ? " (same user or root needed)" : "");
+		return fd == -EACCES ? -EPERM : fd;
+	}
+	if (!t->self && !sdi_status_read(t->procfd, "status", &st) && st.tracer) {
+		sdi_why(why, "process %d traces it (a debugger, strace?): end that first", st.tracer);
+		return -EOPNOTSUPP;
+	}
+	sdi_why(why, "stops it for each read --clear");
+	return 0;
+}
+
+/* Can it be stopped? Better known now than at the first read. */
+static int try_stop(struct sdi_tracker *tr, struct sdi_why *why)
+{
+	struct sdi_freezer *f = NULL;
+	uint64_t t0 = sdi_now_ns(), n_threads = 1;
+	int err = sdi_thread_count(&tr->target, &n_threads);
+
+	if (tr->frozen || err || (tr->target.self && n_threads == 1))
+		return err;
+	err = (tr->target.self ? sdi_freeze_others : sdi_freeze)(&tr->target, &f);
+	sdi_thaw(f);
+	tr->attach_ns = sdi_now_ns() - t0;
+	if (!err || err == -ESRCH)
+		return err;
+	sdi_why(why, "cannot stop it: %s", sdi_last_error());
+	return -EOPNOTSUPP;
+}
+
+/*
+ * The bits are one set for the whole machine, so there may be one tracker. The lock is on the file that
+ * clears them: only who may clear can hold it, and it ends with its holder. (Each /proc mount has
+ * locks of its own: a tracker in another container is not seen, nor is one that is not ours.)
+ */
+static int lock(int fd)
+{
+	if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+		return sdi_fail(EBUSY, "another user of softdirty tracks it already");
+	return 0;
+}
+
+static void soft_detach(struct sdi_tracker *tr)
+{
+	struct soft *s = tr->state;
+
+	if (!s)
+		return;
+	if (s->clear_refs >= 0)
+		flock(s->clear_refs, LOCK_UN);	/* also of copies that forked children have */
+	sdi_cleanup_fd(&s->clear_refs);
+	sdi_maps_fini(&s->known);
+	sdi_kinds_fini(&s->kinds);
+	free(s);
+	tr->state = NULL;
+}
+
+static int soft_attach(struct sdi_tracker *tr, struct sdi_why *why)
+{
+	struct soft *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return sdi_fail(ENOMEM, "out of memory");
+	tr->attach_ns = 0;
+	tr->state = s;
+	s->clear_refs = sdi_target_openat(&tr->target, "clear_refs", O_WRONLY);
+	if (s->clear_refs < 0)
+		return sdi_fail(-s->clear_refs, "cannot open its clear_refs: %s",
+				strerror(-s->clear_refs));
+	int err = lock(s->clear_refs);
+	return err ? err : try_stop(tr, why);
+}
+
+const struct sdi_backend sdi_backend_soft_dirty = {
+	.name = "soft-dirty",
+	.probe = sdi_probe_soft_dirty,
+	.suits = soft_suits,
+	.attach = soft_attach,
+	.collect = soft_collect,
+	.detach = soft_detach,
+};
