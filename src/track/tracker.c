@@ -167,9 +167,16 @@ static int try_backend(struct sdi_tracker *tr, const struct sdi_backend *b, stru
 {
 	int err = b->probe(why);
 
-	if (!err)
+	/* What a step says of its success is not the reason why the next one fails. */
+	if (!err) {
+		*why = (struct sdi_why){ 0 };
 		err = b->suits(&tr->target, why);
-	return err ? err : attach(tr, b, why);
+	}
+	if (!err) {
+		*why = (struct sdi_why){ 0 };
+		err = attach(tr, b, why);
+	}
+	return err;
 }
 
 static void pass_over(struct sdi_tracker *tr, const struct sdi_backend *b,
