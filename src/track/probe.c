@@ -33,8 +33,8 @@ static int is_dirty(int pagemap, void *page, bool *ret)
 }
 
 /*
- * Write, clear, write, and look after each. Since Linux 6.16 or so "4" is accepted without
- * CONFIG_MEM_SOFT_DIRTY, and does nothing: only the bits tell.
+ * Write, clear, write, and look after each. Without CONFIG_MEM_SOFT_DIRTY clear_refs accepts "4" all
+ * the same and does nothing (fs/proc/task_mmu.c of 6.1 and 7.2): only the bits tell.
  */
 static int try_bits(volatile char *page)
 {
