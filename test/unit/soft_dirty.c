@@ -389,9 +389,11 @@ static int missed_while(struct race *r, struct sdi_tracker *t, int *rounds)
 	for (bool last = false, end = false; !end; end = last) {
 		last = !atomic_load(&r->running);
 		T_EQ(sdi_tracker_read(t, "", true, from, from + MANY * page, &list), 0);
-		for (size_t i = 0; i < list.n; i++)
+		for (size_t i = 0; i < list.n; i++) {
+			T_OK(list.r[i].reason != SOFTDIRTY_REASON_LOST);
 			for (uint64_t at = list.r[i].start; at < list.r[i].end; at += page)
 				seen[(at - from) / page] = true;
+		}
 		++*rounds;
 	}
 	for (int i = 0; i < MANY; i++)
