@@ -311,7 +311,7 @@ static int look_at_blocks(struct look *l)
 	}
 }
 
-/* --- the backend ---------------------------------------------------------------------------- */
+/* --- what the blocks do not show -------------------------------------------------------------- */
 
 static int push_all(const struct sdi_ranges *from, struct sdi_ranges *to)
 {
@@ -322,6 +322,32 @@ static int push_all(const struct sdi_ranges *from, struct sdi_ranges *to)
 				      from->r[i].reason);
 	return err;
 }
+
+/*
+ * Shared memory keeps what was written to it when the page table forgets the page (MADV_DONTNEED,
+ * reclaim), and only faulting it in again would tell what it holds.
+ */
+static int push_empty_shared(struct look *l, struct sdi_ranges *found)
+{
+	const struct sdi_maps *m = &l->tr->maps;
+	struct sdi_ranges shared = { 0 }, empty = { 0 };
+	int err = 0;
+
+	for (size_t i = 0; i < m->n && !err; i++)
+		if (m->v[i].flags & SDI_VMA_SHARED)
+			err = sdi_ranges_append(&shared, m->v[i].start, m->v[i].end,
+						SOFTDIRTY_UNTRACKED | sdi_vma_kind(&m->v[i]),
+						SOFTDIRTY_REASON_UNREADABLE);
+	if (!err)
+		err = sdi_ranges_subtract(&shared, &l->pages, &empty);
+	if (!err)
+		err = push_all(&empty, found);
+	sdi_ranges_fini(&shared);
+	sdi_ranges_fini(&empty);
+	return err;
+}
+
+/* --- the backend ---------------------------------------------------------------------------- */
 
 static int collect(struct look *l, struct sdi_ranges *found)
 {
@@ -339,6 +365,8 @@ static int collect(struct look *l, struct sdi_ranges *found)
 		err = push_all(&fresh, found);
 	if (!err)
 		err = push_all(&rest, found);
+	if (!err)
+		err = push_empty_shared(l, found);
 	if (!err && l->how == SDI_TAKE)
 		err = sdi_known_set(&l->h->known, &tr->maps);
 	sdi_ranges_fini(&fresh);

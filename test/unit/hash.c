@@ -123,7 +123,7 @@ static void another_thing_at_the_address_is_new(void)
 	T_STREQ(take(p), "--nn----");
 	map_at(p + 6 * page, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	p[7 * page] = 2;
-	T_STREQ(take(p), "------nw");
+	T_STREQ(take(p), "--uu--nw");
 	munmap(p, N * page);
 	close(fd);
 }
@@ -162,8 +162,19 @@ static void a_shared_page_that_appears_may_have_been_written(void)
 	take(p);
 	p[page] = 1;
 	(void)*(volatile char *)(p + 2 * page);
-	T_STREQ(take(p), "-ww-----");
-	T_STREQ(take(p), "--------");
+	T_STREQ(take(p), "uwwuuuuu");
+	T_STREQ(take(p), "u--uuuuu");
+	munmap(p, N * page);
+}
+
+static void shared_memory_without_a_page_is_untracked(void)
+{
+	char *p = map_at(NULL, N, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
+
+	take(p);
+	p[page] = 1;
+	madvise(p + page, page, MADV_DONTNEED);
+	T_STREQ(take(p), "uuuuuuuu");
 	munmap(p, N * page);
 }
 
@@ -192,8 +203,8 @@ static void what_nobody_may_read_is_untracked(void)
 	char *p = map_at(NULL, N, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
 	take(p);
 	p[page] = 1;
-	T_STREQ(take(p), "-u------");
-	T_STREQ(take(p), "-u------");
+	T_STREQ(take(p), "uuuuuuuu");
+	T_STREQ(take(p), "uuuuuuuu");
 	munmap(p, N * page);
 	close(fd);
 }
@@ -292,6 +303,7 @@ int main(void)
 	T_RUN(another_thing_at_the_address_is_new);
 	T_RUN(private_file_pages_count_when_they_become_own);
 	T_RUN(a_shared_page_that_appears_may_have_been_written);
+	T_RUN(shared_memory_without_a_page_is_untracked);
 	T_RUN(pages_without_access_are_read_all_the_same);
 	T_RUN(what_nobody_may_read_is_untracked);
 	T_RUN(guard_pages_are_nothing);
