@@ -83,6 +83,9 @@ static struct softdirty_range overlay(const struct softdirty_range *a,
 {
 	const struct softdirty_range *why = strength(a->flags) >= strength(b->flags) ? a : b;
 
+	/* New because of exec says more than new. */
+	if (why->flags & b->flags & SOFTDIRTY_NEW && !why->reason)
+		why = b;
 	return (struct softdirty_range){
 		.flags = (a->flags & ~SOFTDIRTY_WHY) | (why->flags & SOFTDIRTY_WHY),
 		.reason = why->reason,

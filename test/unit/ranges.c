@@ -107,6 +107,9 @@ static struct cell merged(struct cell a, struct cell b)
 		return a.in ? a : b;
 	bool from_b = strength(b.flags) > strength(a.flags);
 
+	if (a.flags & b.flags & SOFTDIRTY_NEW && !a.reason)
+		from_b = true;
+
 	return (struct cell){
 		true,
 		(a.flags & ~SOFTDIRTY_WHY) | ((from_b ? b : a).flags & SOFTDIRTY_WHY),
