@@ -170,18 +170,22 @@ int sdi_inject_begin(struct sdi_inject *in)
 /* Run the thread to the next system call stop. */
 static int to_syscall_stop(struct sdi_inject *in)
 {
+	unsigned long signo = 0;
+
 	/* A stop signal to the process shows up as one more event; go on through it. */
-	for (int tries = 0; tries < 16; tries++) {
+	for (int tries = 0; tries < 64; tries++) {
 		int status, err;
 
-		if (ptrace(PTRACE_SYSCALL, in->tid, 0, 0))
+		if (ptrace(PTRACE_SYSCALL, in->tid, 0, signo))
 			return -ESRCH;
 		err = sdi_wait_status(in->tid, in->deadline_ns, &status);
 		if (err)
 			return err;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
 			return 0;
-		if (status >> 16 != PTRACE_EVENT_STOP)
+		/* No mask holds SIGSTOP back: hand it over, the process stops when we let go. */
+		signo = status >> 16 ? 0 : WSTOPSIG(status);
+		if (status >> 16 != PTRACE_EVENT_STOP && signo != SIGSTOP)
 			return -ECANCELED;
 	}
 	return -ECANCELED;
