@@ -24,6 +24,11 @@ const char *t_name(void)
 	return claim_name;
 }
 
+bool t_failed(void)
+{
+	return claim_failed;
+}
+
 static void fail(const char *file, int line)
 {
 	claim_failed = true;
@@ -224,18 +229,22 @@ ssize_t t_read_file(const char *path, char *buf, size_t size)
 	return (ssize_t)len;
 }
 
-long long t_proc_number(const char *path, const char *key)
+const char *t_proc_text(const char *path, const char *key)
 {
-	char buf[16384];
+	static char buf[16384];
 	size_t len = strlen(key);
-	char *line = buf;
 
 	if (t_read_file(path, buf, sizeof(buf)) < 0)
-		return -1;
-	for (; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
+		return "";
+	for (char *line = strtok(buf, "\n"); line; line = strtok(NULL, "\n"))
 		if (strncmp(line, key, len) == 0 && line[len] == ':')
-			return strtoll(line + len + 1, NULL, 0);
-	}
-	return -1;
+			return line + len + 1 + strspn(line + len + 1, " \t");
+	return "";
+}
+
+long long t_proc_number(const char *path, const char *key)
+{
+	const char *text = t_proc_text(path, key);
+
+	return *text ? strtoll(text, NULL, 10) : -1;
 }

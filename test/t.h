@@ -47,8 +47,9 @@ void t_must(bool holds, const char *file, int line, const char *text);
 void t_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void t_run(const char *name, void (*claim)(void));
 
-/* The claim that is being run. */
+/* The claim that is being run; whether it has failed by now. */
 const char *t_name(void);
+bool t_failed(void);
 
 /* fork() whose child is killed when the calling thread ends. */
 pid_t t_fork(void);
@@ -73,7 +74,11 @@ int t_write_file(const char *path, const char *text);
 /* Read a file into buf as a string. Returns its length or -errno. */
 ssize_t t_read_file(const char *path, char *buf, size_t size);
 
-/* The number after "key:" in a file of /proc, -1 if it is not there. */
+/* What follows "key:" on its line in a file of /proc, without leading blanks; "" if nothing.
+ * Lives until the next call. */
+const char *t_proc_text(const char *path, const char *key);
+
+/* The same as a decimal number, -1 if there is none. */
 long long t_proc_number(const char *path, const char *key);
 
 #endif

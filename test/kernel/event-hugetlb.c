@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * hugetlb: one huge page is the grain. Native soft-dirty never sees these writes, so that backend
+ * has to say untracked. Root sets huge pages aside when there are none, and gives them back.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "target.h"
+
+#define POOL "/proc/sys/vm/nr_hugepages"
+#define WANTED 16
+
+static size_t huge_size;
+static long pool_before = -1;
+
+static long pool(void)
+{
+	char text[32];
+
+	return t_read_file(POOL, text, sizeof(text)) < 0 ? -1 : strtol(text, NULL, 10);
+}
+
+static void give_back(void)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", pool_before);
+	t_write_file(POOL, text);
+}
+
+static void need_huge_pages(void)
+{
+	long long kib = t_proc_number("/proc/meminfo", "Hugepagesize");
+	char text[32];
+
+	if (kib <= 0 || pool() < 0)
+		t_skip_all("no hugetlb on this kernel");
+	huge_size = (size_t)kib * 1024;
+	if (t_proc_number("/proc/meminfo", "HugePages_Free") >= WANTED)
+		return;
+	pool_before = pool();
+	snprintf(text, sizeof(text), "%ld", pool_before + WANTED);
+	if (t_write_file(POOL, text))
+		t_skip_all("no huge pages are set aside and only root can do that");
+	atexit(give_back);
+	if (t_proc_number("/proc/meminfo", "HugePages_Free") < WANTED)
+		t_skip_all("memory is too fragmented to set %d huge pages aside", WANTED);
+}
+
+static void map(struct t_target *tg, int flags)
+{
+	t_slot(tg, 4 * huge_size, huge_size);
+	T_MUST(t_call(tg, t_op_mmap, tg->mem, 4 * huge_size, MAP_ANONYMOUS | MAP_HUGETLB | flags,
+		      -1) == 0);
+}
+
+static void write_one(int flags)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, flags);
+	t_call(&tg, t_op_touch, tg.mem, 4, huge_size);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1) + 12345);
+	T_EVENT(&tg, .want = "-D--", .sd = "uuuu", .why = "the native bit has no hugetlb");
+	if (t_backend() == T_SOFT_DIRTY)
+		T_EQ(t_reason(&tg, NULL, 0), SOFTDIRTY_REASON_HUGETLB);
+}
+
+static void private_written(void)
+{
+	write_one(MAP_PRIVATE);
+}
+
+static void shared_written(void)
+{
+	write_one(MAP_SHARED);
+}
+
+static void untouched_page_written(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, MAP_PRIVATE);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--", .sd = "uuuu", .why = "the native bit has no hugetlb");
+}
+
+static void untouched_pages_read(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, MAP_PRIVATE);
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----", .wp = "-D--", .hash = "-D--", .sd = "uuuu",
+		.why = "there is no huge zero page of hugetlb");
+}
+
+static void new_mapping(void)
+{
+	T_TARGET tg = t_start();
+
+	t_watch(&tg);
+	map(&tg, MAP_PRIVATE);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "nnnn");
+}
+
+static void many_written(void)
+{
+	T_TARGET tg = t_start();
+
+	t_slot(&tg, 12 * huge_size, huge_size);
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 12 * huge_size,
+		      MAP_ANONYMOUS | MAP_HUGETLB | MAP_PRIVATE, -1) == 0);
+	t_call(&tg, t_op_touch, tg.mem, 12, huge_size);
+	t_watch(&tg);
+	for (size_t i = 0; i < 12; i += 2)
+		t_call(&tg, t_op_write, t_page(&tg, i));
+	T_EVENT(&tg, .want = "D-D-D-D-D-D-", .sd = "u*12",
+		.why = "the native bit has no hugetlb");
+}
+
+/* A read restricted to a part of a huge page neither skips it nor ends in a loop. */
+static void read_of_a_part_of_a_huge_page(void)
+{
+	T_TARGET tg = t_start();
+	size_t page = t_page_size();
+	char got[8];
+
+	map(&tg, MAP_PRIVATE);
+	t_call(&tg, t_op_touch, tg.mem, 4, huge_size);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1) + 4 * page);
+	t_letters(tg.sd, NULL, SOFTDIRTY_READ_CLEAR, t_page(&tg, 1) + 3 * page, 3, page, got);
+	T_STREQ(got, t_backend() == T_WP_ASYNC ? "DDD" : t_backend() == T_HASH ? "-D-" : "uuu");
+	t_letters(tg.sd, NULL, SOFTDIRTY_READ_CLEAR, t_page(&tg, 1), 3, page, got);
+	T_STREQ(got, t_backend() == T_WP_ASYNC ? "DDD" : t_backend() == T_HASH ? "---" : "uuu");
+}
+
+int main(void)
+{
+	t_need_backend();
+	need_huge_pages();
+	T_RUN(private_written);
+	T_RUN(shared_written);
+	T_RUN(untouched_page_written);
+	T_RUN(untouched_pages_read);
+	T_RUN(new_mapping);
+	T_RUN(many_written);
+	T_RUN(read_of_a_part_of_a_huge_page);
+	return t_done();
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shared memory, memfd and files: reads are no writes, writes through this mapping are seen. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "target.h"
+
+#define UNKNOWN "what the file holds where the page table has nothing is not known"
+#define ELSEWHERE "only the page table of the writer notices"
+
+static long op_temp_file(long size, long b, long c, long d)
+{
+	char path[] = "/var/tmp/softdirty-test-XXXXXX", tmp[] = "/tmp/softdirty-test-XXXXXX";
+	char *used = path;
+	int fd = mkstemp(path);
+
+	if (fd < 0) {
+		used = tmp;
+		fd = mkstemp(tmp);
+	}
+	if (fd < 0)
+		return -errno;
+	unlink(used);
+	for (long i = 0; i < size; i++)
+		if (write(fd, "x", 1) != 1)
+			return -errno;
+	fsync(fd);
+	return fd;
+}
+
+/* Map 4 pages of a memfd or a file. Returns the target's descriptor. */
+static int map(struct t_target *tg, t_fn *file, int flags)
+{
+	int fd = (int)t_call(tg, file, 4 * t_page_size());
+
+	T_MUST(fd >= 0);
+	t_slot(tg, 4 * t_page_size(), t_page_size());
+	T_MUST(t_call(tg, t_op_mmap, tg->mem, 4 * tg->unit, flags, fd) == 0);
+	return fd;
+}
+
+static void shared_anonymous_written(void)
+{
+	T_TARGET tg = t_start();
+
+	t_slot(&tg, 4 * t_page_size(), t_page_size());
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_ANONYMOUS, -1) == 0);
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--");
+}
+
+static void shared_anonymous_untouched_read(void)
+{
+	T_TARGET tg = t_start();
+
+	t_slot(&tg, 4 * t_page_size(), t_page_size());
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_ANONYMOUS, -1) == 0);
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .why = UNKNOWN);
+}
+
+static void memfd_untouched_written(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, t_op_memfd, MAP_SHARED);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .why = UNKNOWN);
+}
+
+static void memfd_untouched_read(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, t_op_memfd, MAP_SHARED);
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .why = UNKNOWN);
+}
+
+static void memfd_new_mapping(void)
+{
+	T_TARGET tg = t_start();
+
+	t_watch(&tg);
+	map(&tg, t_op_memfd, MAP_SHARED);
+	T_EVENT(&tg, .want = "nnnn", .again = t_backend() == T_HASH ? "uuuu" : NULL);
+}
+
+static void memfd_mapped_again_at_the_same_place(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED, fd) == 0);
+	T_EVENT(&tg, .want = "nnnn", .hash = "uuuu", .why = UNKNOWN);
+}
+
+static void private_file_read(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_PRIVATE);
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----");
+}
+
+static void private_file_written(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_PRIVATE);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_call(&tg, t_op_write, t_page(&tg, 3));
+	T_EVENT(&tg, .want = "-D-D");
+}
+
+static void private_file_copied_page_written(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_PRIVATE);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT_NAMED(&tg, "private_file_copied_page_read", .want = "----");
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--");
+}
+
+static void private_file_paged_out_and_read(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_PRIVATE);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	t_call(&tg, t_op_read, t_page(&tg, 2));
+	t_watch(&tg);
+	if (t_call(&tg, t_op_madvise, tg.mem, 4 * tg.unit, 21 /* MADV_PAGEOUT */))
+		T_SKIP("no MADV_PAGEOUT (Linux 5.4)");
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----");
+}
+
+static long op_msync(long start, long size, long c, long d)
+{
+	return msync((void *)start, (size_t)size, MS_SYNC) ? -errno : 0;
+}
+
+static void shared_file_written(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_SHARED);
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--");
+}
+
+static void shared_file_written_then_synced(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_SHARED);
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_MUST(t_call(&tg, op_msync, tg.mem, 4 * tg.unit) == 0);
+	T_EVENT(&tg, .want = "-D--");
+}
+
+static void shared_file_synced_only(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_SHARED);
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_msync, tg.mem, 4 * tg.unit) == 0);
+	T_EVENT(&tg, .want = "----");
+}
+
+static void shared_file_read(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, op_temp_file, MAP_SHARED);
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----", .hash = "DDDD", .why = UNKNOWN);
+}
+
+static long op_write_through_another_mapping(long fd, long offset, long c, long d)
+{
+	char *p = mmap(NULL, 4 * t_page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	p[offset]++;
+	return munmap(p, 4 * t_page_size());
+}
+
+static void memfd_written_through_another_mapping(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_write_through_another_mapping, fd, tg.unit) == 0);
+	T_EVENT(&tg, .want = "-D--", .wp = "----", .sd = "----", .why = ELSEWHERE);
+}
+
+static long op_pwrite(long fd, long offset, long c, long d)
+{
+	return pwrite((int)fd, "other", 5, offset) == 5 ? 0 : -errno;
+}
+
+static void memfd_written_by_write(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_pwrite, fd, tg.unit) == 0);
+	T_EVENT(&tg, .want = "-D--", .wp = "----", .sd = "----", .why = ELSEWHERE);
+}
+
+static void private_file_changed_by_write(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, op_temp_file, MAP_PRIVATE);
+
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_pwrite, fd, tg.unit) == 0);
+	T_EVENT(&tg, .want = "-D--", .wp = "----", .hash = "----", .sd = "----", .why = ELSEWHERE);
+}
+
+int main(void)
+{
+	t_need_backend();
+	T_RUN(shared_anonymous_written);
+	T_RUN(shared_anonymous_untouched_read);
+	T_RUN(memfd_untouched_written);
+	T_RUN(memfd_untouched_read);
+	T_RUN(memfd_new_mapping);
+	T_RUN(memfd_mapped_again_at_the_same_place);
+	T_RUN(private_file_read);
+	T_RUN(private_file_written);
+	T_RUN(private_file_copied_page_written);
+	T_RUN(private_file_paged_out_and_read);
+	T_RUN(shared_file_written);
+	T_RUN(shared_file_written_then_synced);
+	T_RUN(shared_file_synced_only);
+	T_RUN(shared_file_read);
+	T_RUN(memfd_written_through_another_mapping);
+	T_RUN(memfd_written_by_write);
+	T_RUN(private_file_changed_by_write);
+	return t_done();
+}

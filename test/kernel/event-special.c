@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Mappings that the kernel or the target itself keeps from being tracked. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "target.h"
+
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 8		/* Linux 6.11 */
+#endif
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+/* Letters of the whole mapping with that name, false if there is none. */
+static bool letters_of(struct t_target *tg, const char *name, char *letters, size_t size)
+{
+	const struct softdirty_mapping *m;
+	size_t n;
+
+	T_MUST(softdirty_mappings(tg->sd, &m, &n) == 0);
+	for (size_t i = 0; i < n; i++) {
+		size_t pages = (m[i].end - m[i].start) / t_page_size();
+
+		if (strcmp(m[i].name, name) || pages >= size)
+			continue;
+		t_letters(tg->sd, NULL, 0, m[i].start, pages, t_page_size(), letters);
+		return true;
+	}
+	return false;
+}
+
+static void vdso_and_vvar_are_not_reported(void)
+{
+	static const char *const names[] = { "[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]" };
+	T_TARGET tg = t_begin(4);
+	char got[64];
+
+	for (size_t i = 0; i < 4; i++)
+		if (letters_of(&tg, names[i], got, sizeof(got)) &&
+		    !T_EQ(strspn(got, "-"), strlen(got)))
+			t_note("%s is %s", names[i], got);
+}
+
+static long op_secret(long size, long b, long c, long d)
+{
+	int fd = (int)syscall(SYS_memfd_secret, 0);
+
+	return fd < 0 || ftruncate(fd, size) ? -errno : fd;
+}
+
+static void secret_memory_written(void)
+{
+	T_TARGET tg = t_start();
+	long fd = t_call(&tg, op_secret, 4 * t_page_size());
+
+	if (fd < 0)
+		T_SKIP("no memfd_secret on this kernel (%s)", strerror((int)-fd));
+	t_slot(&tg, 4 * t_page_size(), t_page_size());
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED, fd) == 0);
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .why = "nobody else can read secret memory");
+}
+
+static void droppable_memory_written(void)
+{
+	T_TARGET tg = t_start();
+
+	t_slot(&tg, 4 * t_page_size(), t_page_size());
+	if (t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_ANONYMOUS | MAP_DROPPABLE, -1))
+		T_SKIP("no MAP_DROPPABLE (Linux 6.11)");
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--", .wp = "uuuu", .why = "userfaultfd refuses droppable memory");
+}
+
+static long op_own_uffd(long start, long size, long c, long d)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
+	struct uffdio_register reg = {
+		.range = { (uint64_t)start, (uint64_t)size }, .mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
+		return -errno;
+	return fd;
+}
+
+static void memory_under_the_target_s_own_userfaultfd(void)
+{
+	T_TARGET tg = t_start();
+	long fd;
+
+	t_map_touched(&tg, 4);
+	fd = t_call(&tg, op_own_uffd, tg.mem, 4 * tg.unit);
+	if (fd < 0)
+		T_SKIP("no userfaultfd write protection here (%s)", strerror((int)-fd));
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--", .wp = "uuuu", .why = "a mapping has room for one userfaultfd");
+	if (strchr(t_pages(&tg, NULL, 0), 'u'))
+		T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_UFFD);
+	t_call(&tg, t_op_close, fd);
+}
+
+/* Read only to this process for ever: whatever happens to the file, it wrote nothing. */
+static void shared_mapping_of_a_read_only_file(void)
+{
+	T_TARGET tg = t_start();
+	const struct softdirty_mapping *m;
+	size_t n;
+	char got[8];
+	void *p;
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	/* Mapped by the test: the target inherits it only when it is forked after this. */
+	p = mmap(NULL, 2 * t_page_size(), PROT_READ, MAP_SHARED, fd, 0);
+	T_MUST(p != MAP_FAILED);
+	t_stop(&tg);
+	tg = t_begin(4);
+	T_EQ(softdirty_mappings(tg.sd, &m, &n), 0);
+	T_OK(n > 0);
+	t_letters(tg.sd, NULL, 0, (uintptr_t)p, 2, t_page_size(), got);
+	T_STREQ(got, "--");
+	munmap(p, 2 * t_page_size());
+	close(fd);
+}
+
+int main(void)
+{
+	t_need_backend();
+	T_RUN(vdso_and_vvar_are_not_reported);
+	T_RUN(secret_memory_written);
+	T_RUN(droppable_memory_written);
+	T_RUN(memory_under_the_target_s_own_userfaultfd);
+	T_RUN(shared_mapping_of_a_read_only_file);
+	return t_done();
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Pages that go to swap and come back: neither is a write. Root adds a swap file or a zram disk
+ * for the time of the test when the machine has no swap.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
+#include <unistd.h>
+
+#include "target.h"
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#define SWAP_SIZE (32l << 20)
+#define ENOUGH (8l << 20)
+
+static char swap_path[64];
+static bool used_zram;
+
+static void remove_swap(void)
+{
+	swapoff(swap_path);
+	if (used_zram)
+		t_write_file("/sys/block/zram0/reset", "1");
+	else
+		unlink(swap_path);
+}
+
+/* What mkswap(8) writes: a page with a version, the last page's number and a signature. */
+static bool make_swap(int fd)
+{
+	size_t page = t_page_size();
+	char *header = calloc(1, page);
+	uint32_t info[2] = { 1, (uint32_t)(SWAP_SIZE / (long)page - 1) };
+	bool done;
+
+	memcpy(header + 1024, info, sizeof(info));
+	memcpy(header + page - 10, "SWAPSPACE2", 10);
+	done = pwrite(fd, header, page, 0) == (ssize_t)page && fsync(fd) == 0;
+	free(header);
+	return done;
+}
+
+/* fd is closed: zram cannot be reset while it is open. */
+static bool swap_on(int fd)
+{
+	bool made = make_swap(fd);
+
+	close(fd);
+	if (!made || swapon(swap_path, 0))
+		return false;
+	atexit(remove_swap);
+	return true;
+}
+
+static bool file_swap(void)
+{
+	int fd;
+	char *zeros = calloc(1, 1 << 20);
+	bool done;
+
+	strcpy(swap_path, "/var/tmp/softdirty-swap-XXXXXX");
+	fd = mkstemp(swap_path);
+	if (fd < 0)
+		return false;
+	for (long i = 0; i < SWAP_SIZE; i += 1 << 20)
+		if (write(fd, zeros, 1 << 20) != 1 << 20)
+			break;
+	free(zeros);
+	done = swap_on(fd);
+	if (!done)
+		unlink(swap_path);
+	return done;
+}
+
+static bool zram_swap(void)
+{
+	int fd;
+
+	strcpy(swap_path, "/dev/zram0");
+	if (t_write_file("/sys/block/zram0/disksize", "32M"))
+		return false;
+	used_zram = true;
+	fd = open(swap_path, O_RDWR | O_CLOEXEC);
+	return fd >= 0 && swap_on(fd);
+}
+
+static void need_swap(void)
+{
+	if (t_proc_number("/proc/meminfo", "SwapFree") * 1024 >= ENOUGH)
+		return;
+	if (geteuid() != 0)
+		t_skip_all("no swap, and only root can add it");
+	if (!file_swap() && !zram_swap())
+		t_skip_all("no swap, and neither a file nor zram can be used for it");
+}
+
+static long n_swapped(const struct t_target *tg)
+{
+	const struct softdirty_range *r;
+	size_t n;
+	long pages = 0;
+
+	T_MUST(softdirty_pages(tg->sd, tg->mem, t_page(tg, tg->n), &r, &n) == 0);
+	for (size_t i = 0; i < n; i++)
+		if (r[i].flags & SOFTDIRTY_SWAPPED)
+			pages += (long)((r[i].end - r[i].start) / t_page_size());
+	return pages;
+}
+
+static void page_out(struct t_target *tg)
+{
+	for (int i = 0; i < 20; i++) {
+		t_call(tg, t_op_madvise, tg->mem, tg->n * tg->unit, MADV_PAGEOUT);
+		if (n_swapped(tg) == (long)tg->n)
+			return;
+		t_sleep_ms(50);
+	}
+}
+
+static void swapped_out(void)
+{
+	T_TARGET tg = t_begin(4);
+
+	page_out(&tg);
+	if (n_swapped(&tg) != 4)
+		T_SKIP("the kernel did not swap the pages out");
+	T_EVENT(&tg, .want = "----");
+}
+
+static void swapped_out_and_read(void)
+{
+	T_TARGET tg = t_begin(4);
+
+	page_out(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----");
+}
+
+static void written_then_swapped_out(void)
+{
+	T_TARGET tg = t_begin(4);
+
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	page_out(&tg);
+	T_EVENT(&tg, .want = "-D--");
+}
+
+static void swapped_at_clear_then_written_or_read(void)
+{
+	T_TARGET tg = t_start();
+
+	t_map_touched(&tg, 4);
+	t_watch(&tg);
+	page_out(&tg);
+	if (n_swapped(&tg) != 4)
+		T_SKIP("the kernel did not swap the pages out");
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_call(&tg, t_op_read, t_page(&tg, 2));
+	T_EVENT(&tg, .want = "-D--");
+}
+
+static void shared(struct t_target *tg)
+{
+	t_slot(tg, 4 * t_page_size(), t_page_size());
+	T_MUST(t_call(tg, t_op_mmap, tg->mem, 4 * tg->unit, MAP_SHARED | MAP_ANONYMOUS, -1) == 0);
+	t_call(tg, t_op_touch, tg->mem, 4, tg->unit);
+}
+
+static void shared_memory_swapped_out_and_read(void)
+{
+	T_TARGET tg = t_start();
+
+	shared(&tg);
+	t_watch(&tg);
+	page_out(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uuuu", .why = "the page table forgets who wrote");
+}
+
+static void shared_memory_written_and_swapped_out(void)
+{
+	T_TARGET tg = t_start();
+
+	shared(&tg);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	page_out(&tg);
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = "the page table forgets who wrote");
+}
+
+static void shared_memory_swapped_at_clear_then_written(void)
+{
+	T_TARGET tg = t_start();
+
+	shared(&tg);
+	t_watch(&tg);
+	page_out(&tg);
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_call(&tg, t_op_read, t_page(&tg, 2));
+	T_EVENT(&tg, .want = "-D--", .hash = "uDDu", .sd = "uuuu",
+		.why = "the page table forgets who wrote");
+}
+
+int main(void)
+{
+	t_need_backend();
+	need_swap();
+	T_RUN(swapped_out);
+	T_RUN(swapped_out_and_read);
+	T_RUN(written_then_swapped_out);
+	T_RUN(swapped_at_clear_then_written_or_read);
+	T_RUN(shared_memory_swapped_out_and_read);
+	T_RUN(shared_memory_written_and_swapped_out);
+	T_RUN(shared_memory_swapped_at_clear_then_written);
+	return t_done();
+}

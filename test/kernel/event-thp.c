@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Transparent huge pages: one 4 KiB write is one page, where the kernel can split them. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "target.h"
+
+#define HUGE_SIZE (2ul << 20)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* KiB of huge pages in the mapping that starts at addr. */
+static long huge_kib(pid_t pid, uintptr_t addr)
+{
+	char path[64], line[512];
+	bool found = false;
+	long kib = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	f = fopen(path, "re");
+	T_MUST(f);
+	while (kib < 0 && fgets(line, sizeof(line), f)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			found = addr >= start && addr < end;
+		else if (found)
+			sscanf(line, "AnonHugePages: %ld kB", &kib);
+	}
+	fclose(f);
+	return kib;
+}
+
+static void map_huge(struct t_target *tg)
+{
+	t_map(tg, 1, HUGE_SIZE, 0);
+	t_call(tg, t_op_madvise, tg->mem, HUGE_SIZE, MADV_HUGEPAGE);
+	tg->unit = t_page_size();
+	tg->n = HUGE_SIZE / tg->unit;
+}
+
+static bool begin_huge(struct t_target *tg)
+{
+	map_huge(tg);
+	t_call(tg, t_op_write, tg->mem);
+	if (huge_kib(tg->pid, tg->mem) != (long)(HUGE_SIZE >> 10))
+		return false;
+	t_watch(tg);
+	return true;
+}
+
+static void huge_page_not_written(void)
+{
+	T_TARGET tg = t_start();
+
+	if (!begin_huge(&tg))
+		T_SKIP("the kernel gives no huge page");
+	t_call(&tg, t_op_read, t_page(&tg, 5));
+	T_EVENT(&tg, .want = "-*512");
+}
+
+static void one_page_of_a_huge_page_written(void)
+{
+	T_TARGET tg = t_start();
+
+	if (!begin_huge(&tg))
+		T_SKIP("the kernel gives no huge page");
+	t_call(&tg, t_op_write, t_page(&tg, 5));
+	T_EVENT(&tg, .want = "-*5D-*506", .sd = "D*512", .why = "one bit for the huge page");
+}
+
+static void new_huge_page(void)
+{
+	T_TARGET tg = t_start();
+
+	map_huge(&tg);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 5));
+	if (huge_kib(tg.pid, tg.mem) != (long)(HUGE_SIZE >> 10))
+		T_SKIP("the kernel gives no huge page");
+	T_EVENT(&tg, .want = "-*5D-*506", .wp = "D*512", .sd = "D*512",
+		.why = "one fault fills the whole huge page");
+}
+
+static void huge_zero_page_read(void)
+{
+	T_TARGET tg = t_start();
+
+	map_huge(&tg);
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 5));
+	T_EVENT(&tg, .want = "-*512");
+}
+
+static void write_into_the_huge_zero_page(void)
+{
+	T_TARGET tg = t_start();
+
+	map_huge(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 5));
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 5));
+	T_EVENT(&tg, .want = "-*5D-*506", .wp = "D*512", .sd = "D*512",
+		.why = "one fault fills the whole huge page");
+}
+
+static void collapse_of_clean_pages(void)
+{
+	T_TARGET tg = t_start();
+
+	t_map(&tg, 1, HUGE_SIZE, 0);
+	t_call(&tg, t_op_madvise, tg.mem, HUGE_SIZE, MADV_NOHUGEPAGE);
+	tg.unit = t_page_size();
+	tg.n = HUGE_SIZE / tg.unit;
+	t_call(&tg, t_op_touch, tg.mem, tg.n, tg.unit);
+	t_watch(&tg);
+	t_call(&tg, t_op_madvise, tg.mem, HUGE_SIZE, MADV_HUGEPAGE);
+	t_call(&tg, t_op_write, t_page(&tg, 5));
+	t_note("collapse: %ld", t_call(&tg, t_op_madvise, tg.mem, HUGE_SIZE, MADV_COLLAPSE));
+	T_EVENT(&tg, .want = "-*5D-*506", .wp = "D*512", .sd = "D*512",
+		.why = "one bit for the collapsed page");
+}
+
+static void part_of_a_huge_page_unmapped(void)
+{
+	T_TARGET tg = t_start();
+
+	if (!begin_huge(&tg))
+		T_SKIP("the kernel gives no huge page");
+	T_MUST(t_call(&tg, t_op_munmap, t_page(&tg, 100), 100 * tg.unit) == 0);
+	t_call(&tg, t_op_write, t_page(&tg, 300));
+	T_EVENT(&tg, .want = "-*300D-*211", .sd = "D*100-*100D*312",
+		.why = "one bit for the huge page");
+}
+
+int main(void)
+{
+	char text[128];
+
+	t_need_backend();
+	if (t_page_size() != 4096)
+		t_skip_all("written for pages of 4096 bytes");
+	if (t_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text)) < 0 ||
+	    strstr(text, "[never]"))
+		t_skip_all("no transparent huge pages on this kernel");
+	T_RUN(huge_page_not_written);
+	T_RUN(one_page_of_a_huge_page_written);
+	T_RUN(new_huge_page);
+	T_RUN(huge_zero_page_read);
+	T_RUN(write_into_the_huge_zero_page);
+	T_RUN(collapse_of_clean_pages);
+	T_RUN(part_of_a_huge_page_unmapped);
+	return t_done();
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * io_uring and AIO: the rings are written by the kernel behind every page table, and so are
+ * buffers that were registered before the clear. Both have to be called untracked.
+ */
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "target.h"
+#include "uring.h"
+
+static struct t_uring ring;
+
+static long op_setup(long buffer, long size, long c, long d)
+{
+	int ret = t_uring_open(&ring);
+
+	return ret || !buffer ? ret : t_uring_register_buffer(&ring, (void *)buffer, (size_t)size);
+}
+
+static long op_read(long opcode, long address, long size, long d)
+{
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int ret = t_uring_submit_read(&ring, (int)opcode, fd, (void *)address, (unsigned)size, 0);
+
+	if (ret == 0)
+		ret = t_uring_wait(&ring);
+	close(fd);
+	return ret;
+}
+
+/* A request may have been in flight at the clear: what was written before it is said once more,
+ * and so is what the first read after it reports. */
+static void watch_twice(struct t_target *tg)
+{
+	t_watch(tg);
+	T_EQ(softdirty_clear(tg->sd, NULL), 0);
+}
+
+static void read_of_a_plain_buffer(void)
+{
+	T_TARGET tg = t_start();
+	long ret;
+
+	t_map_touched(&tg, 4);
+	ret = t_call(&tg, op_setup, 0, 0);
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	watch_twice(&tg);
+	T_EQ(t_call(&tg, op_read, IORING_OP_READ, t_page(&tg, 1), 100), 100);
+	T_EVENT(&tg, .want = "-D--", .again = "-D--");
+}
+
+/* Registered before the clear: the kernel writes to the pages without any fault. */
+static void read_of_a_registered_buffer(void)
+{
+	T_TARGET tg = t_start();
+	long ret;
+
+	t_map_touched(&tg, 4);
+	ret = t_call(&tg, op_setup, t_page(&tg, 1), 2 * tg.unit);
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	watch_twice(&tg);
+	T_EQ(t_call(&tg, op_read, IORING_OP_READ_FIXED, t_page(&tg, 1), 100), 100);
+	T_EVENT(&tg, .want = "-D--", .wp = "-uu-", .hash = "-uu-", .sd = "-uu-",
+		.why = "pinned memory is written without a fault");
+	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_PINNED);
+}
+
+static void registered_after_the_clear(void)
+{
+	T_TARGET tg = t_begin(4);
+	long ret = t_call(&tg, op_setup, t_page(&tg, 1), 2 * tg.unit);
+
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	T_EQ(t_call(&tg, op_read, IORING_OP_READ_FIXED, t_page(&tg, 1), 100), 100);
+	T_EVENT(&tg, .want = "-D--", .wp = "-uu-", .hash = "-uu-", .sd = "-uu-",
+		.why = "pinned memory is written without a fault");
+}
+
+/* Every ring mapping is untracked, or a change of it was reported by content. */
+static void rings_are_not_called_clean(const char *name)
+{
+	T_TARGET tg = t_start();
+	const struct softdirty_mapping *m;
+	size_t n, n_rings = 0;
+	char got[64];
+	long ret = t_call(&tg, op_setup, 0, 0);
+
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	t_watch(&tg);
+	T_EQ(t_call(&tg, op_read, IORING_OP_NOP, 0, 0), 0);
+	T_MUST(softdirty_mappings(tg.sd, &m, &n) == 0);
+	for (size_t i = 0; i < n; i++) {
+		uint64_t start = m[i].start, pages = (m[i].end - start) / t_page_size();
+
+		if (!strstr(m[i].name, name) || pages >= sizeof(got))
+			continue;
+		n_rings++;
+		t_letters(tg.sd, NULL, 0, start, pages, t_page_size(), got);
+		if (t_backend() != T_HASH)
+			T_EQ(strspn(got, "u"), pages);
+		else
+			T_OK(strspn(got, "uD-") == pages);
+		T_MUST(softdirty_mappings(tg.sd, &m, &n) == 0);
+	}
+	T_OK(n_rings > 0);
+}
+
+static void io_uring_rings(void)
+{
+	rings_are_not_called_clean("io_uring");
+}
+
+static long op_aio(long address, long b, long c, long d)
+{
+	aio_context_t ctx = 0;
+	struct iocb cb = { .aio_lio_opcode = IOCB_CMD_PREAD, .aio_buf = (uint64_t)address,
+			   .aio_nbytes = 100 };
+	struct iocb *list[] = { &cb };
+	struct io_event event;
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	if (syscall(SYS_io_setup, 4, &ctx))
+		return -errno;
+	cb.aio_fildes = (uint32_t)fd;
+	if (syscall(SYS_io_submit, ctx, 1, list) != 1 ||
+	    syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL) != 1)
+		return -errno;
+	close(fd);
+	return (long)event.res;
+}
+
+static void aio_read(void)
+{
+	T_TARGET tg = t_begin(4);
+	long ret = t_call(&tg, op_aio, t_page(&tg, 1));
+	const struct softdirty_mapping *m;
+	size_t n;
+	char got[64] = "";
+
+	if (ret == -ENOSYS)
+		T_SKIP("no AIO on this kernel");
+	T_EQ(ret, 100);
+	T_EVENT(&tg, .want = "-D--", .again = "-D--");
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	T_MUST(softdirty_mappings(tg.sd, &m, &n) == 0);
+	for (size_t i = 0; i < n; i++)
+		if (strstr(m[i].name, "[aio]")) {
+			t_letters(tg.sd, NULL, 0, m[i].start, 1, t_page_size(), got);
+			break;
+		}
+	if (t_backend() != T_HASH)
+		T_STREQ(got, "u");
+}
+
+int main(void)
+{
+	t_need_backend();
+	T_RUN(read_of_a_plain_buffer);
+	T_RUN(read_of_a_registered_buffer);
+	T_RUN(registered_after_the_clear);
+	T_RUN(io_uring_rings);
+	T_RUN(aio_read);
+	return t_done();
+}
