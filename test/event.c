@@ -35,6 +35,7 @@ void t_need_backend(void)
 
 	if (!b->works)
 		t_skip_all("%s does not work on this kernel: %s", b->name, b->why);
+	t_backend();
 }
 
 int t_open_default(pid_t pid, struct softdirty **ret)

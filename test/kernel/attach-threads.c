@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Attaching to programs with threads: under load none of them sees an error, whichever thread is
+ * chosen, and nothing stays behind: descriptors, mappings, masks, handlers, threads.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "target.h"
+
+struct shared {
+	_Atomic uint64_t rounds[8];
+	_Atomic int error, where;
+	_Atomic bool stop;
+};
+static struct shared *shared;
+
+static void failed(int where, int error)
+{
+	shared->where = where;
+	shared->error = error ? error : -1;
+}
+
+/* Each returns the number of the step that failed, with errno set. */
+static int map_things(void)
+{
+	char *p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return 1;
+	p[0] = p[40000] = 1;
+	if (mprotect(p, 4096, PROT_READ))
+		return 2;
+	return munmap(p, 65536) ? 3 : 0;
+}
+
+static int pipe_things(void)
+{
+	char buf[300];
+	int fd[2];
+
+	if (pipe(fd))
+		return 11;
+	if (write(fd[1], buf, 300) != 300 || read(fd[0], buf, 300) != 300)
+		return 12;
+	return close(fd[0]) || close(fd[1]) ? 13 : 0;
+}
+
+static int wait_things(void)
+{
+	struct timespec ts = { 0, 200000 };
+	struct epoll_event e;
+	int ep = epoll_create1(0);
+	int n = epoll_wait(ep, &e, 1, 1);
+
+	if (n)
+		return 21;
+	close(ep);
+	if (poll(NULL, 0, 1))
+		return 22;
+	return nanosleep(&ts, NULL) ? 23 : 0;
+}
+
+static int signal_things(void)
+{
+	sigset_t set, old;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	if (sigprocmask(SIG_BLOCK, &set, &old) || raise(SIGUSR2))
+		return 31;
+	if (sigwaitinfo(&set, NULL) != SIGUSR2)
+		return 32;
+	if (sigprocmask(SIG_SETMASK, &old, NULL))
+		return 33;
+	sigprocmask(SIG_SETMASK, NULL, &set);
+	return memcmp(&set, &old, 8) ? 34 : 0;
+}
+
+static int random_things(void)
+{
+	char buf[256];		/* more may come in part when the thread is stopped, see getrandom(2) */
+
+	return getrandom(buf, sizeof(buf), 0) == sizeof(buf) ? 0 : 41;
+}
+
+static int (*const things[])(void) = {
+	map_things, pipe_things, wait_things, signal_things, random_things,
+};
+
+static void *load(void *arg)
+{
+	size_t i = (size_t)arg;
+
+	while (!shared->stop) {
+		int where = things[i % 5]();
+
+		if (where)
+			failed(where, errno);
+		atomic_fetch_add(&shared->rounds[i], 1);
+	}
+	return NULL;
+}
+
+static long op_load(long a, long b, long c, long d)
+{
+	pthread_t t[5];
+
+	for (size_t i = 0; i < 5; i++)
+		if (pthread_create(&t[i], NULL, load, (void *)i))
+			return -errno;
+	for (size_t i = 0; i < 5; i++)
+		pthread_join(t[i], NULL);
+	return 0;
+}
+
+static void new_shared(void)
+{
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	T_MUST(shared != MAP_FAILED);
+}
+
+static void use_library(pid_t pid)
+{
+	const struct softdirty_range *r;
+	struct softdirty *sd;
+	size_t n;
+	int ret = softdirty_open(pid, NULL, &sd);
+
+	if (!T_EQ(ret, 0)) {
+		t_note("%s", softdirty_error());
+		return;
+	}
+	T_EQ(softdirty_clear(sd, NULL), 0);
+	T_EQ(softdirty_read(sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &r, &n), 0);
+	T_EQ(softdirty_freeze(sd), 0);
+	softdirty_thaw(sd);
+	softdirty_close(sd);
+}
+
+static void threads_under_load_see_no_error(void)
+{
+	T_TARGET tg;
+
+	new_shared();
+	tg = t_start();
+	t_post(&tg, op_load, 0, 0);
+	t_sleep_ms(100);
+	for (int i = 0; i < 100 && !t_failed(); i++)
+		use_library(tg.pid);
+	shared->stop = true;
+	T_EQ(t_wait(&tg), 0);
+	if (!T_EQ(shared->error, 0))
+		t_note("step %d: %s", shared->where, strerror(shared->error));
+	for (int i = 0; i < 5; i++)
+		T_OK(shared->rounds[i] > 0);
+}
+
+/* --- nothing stays behind --- */
+
+static size_t list_dir(pid_t pid, const char *name, bool links, char *out, size_t size)
+{
+	char path[300], link[200];
+	struct dirent *e;
+	size_t len = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	d = opendir(path);
+	while (d && (e = readdir(d)) && len + 300 < size) {
+		ssize_t n = links ? readlinkat(dirfd(d), e->d_name, link, sizeof(link)) : 0;
+
+		if (e->d_name[0] != '.')
+			len += (size_t)snprintf(out + len, size - len, "%s %.*s\n", e->d_name,
+						n > 0 ? (int)n : 0, link);
+	}
+	if (d)
+		closedir(d);
+	return len;
+}
+
+/* Everything of a process that an attach could leave traces in. */
+static void picture(pid_t pid, char *out, size_t size)
+{
+	static const char *const keys[] = {
+		"Threads", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt",
+		"TracerPid", "Seccomp", "FDSize", "CapEff", "NoNewPrivs",
+	};
+	char path[64];
+	size_t len = list_dir(pid, "fd", true, out, size);
+
+	len += list_dir(pid, "task", false, out + len, size - len);
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	len += (size_t)t_read_file(path, out + len, size - len);
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		len += (size_t)snprintf(out + len, size - len, "%s %s\n", keys[i],
+					t_proc_text(path, keys[i]));
+}
+
+static bool has_uffd_mark(pid_t pid)
+{
+	static char text[1 << 20];
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	T_MUST(t_read_file(path, text, sizeof(text)) > 0);
+	return strstr(text, " uw ") || strstr(text, " uw\n");
+}
+
+static void *sleeper(void *arg)
+{
+	sigset_t set;
+
+	sigfillset(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static long op_threads(long n, long b, long c, long d)
+{
+	pthread_t t;
+
+	for (long i = 0; i < n; i++)
+		if (pthread_create(&t, NULL, sleeper, NULL))
+			return -EAGAIN;
+	return 0;
+}
+
+static void nothing_stays_behind(void)
+{
+	static char before[1 << 16], during[1 << 16], after[1 << 16];
+	T_TARGET tg = t_start();
+
+	t_map_touched(&tg, 4);
+	T_MUST(t_call(&tg, op_threads, 4) == 0);
+	t_sleep_ms(50);
+	picture(tg.pid, before, sizeof(before));
+	t_watch(&tg);
+	t_sleep_ms(20);
+	picture(tg.pid, during, sizeof(during));
+	T_STREQ(during, before);
+	softdirty_close(tg.sd);
+	tg.sd = NULL;
+	for (int i = 0; i < 20; i++)
+		use_library(tg.pid);
+	t_sleep_ms(20);
+	picture(tg.pid, after, sizeof(after));
+	T_STREQ(after, before);
+	T_OK(strlen(before) > 500);
+	T_OK(!has_uffd_mark(tg.pid));
+}
+
+static void the_caller_keeps_nothing(void)
+{
+	static char before[1 << 16], after[1 << 16];
+	T_TARGET tg = t_start();
+
+	use_library(tg.pid);
+	list_dir(getpid(), "fd", true, before, sizeof(before));
+	for (int i = 0; i < 10; i++)
+		use_library(tg.pid);
+	list_dir(getpid(), "fd", true, after, sizeof(after));
+	T_STREQ(after, before);
+}
+
+/* --- unusual threads --- */
+
+static void *unshared_files(void *arg)
+{
+	if (unshare(CLONE_FILES))
+		failed(61, errno);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static long op_unshare_thread(long a, long b, long c, long d)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, unshared_files, NULL))
+		return -EAGAIN;
+	t_sleep_ms(20);
+	return 0;
+}
+
+static size_t n_descriptors(pid_t pid)
+{
+	char path[32];
+	size_t n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		static char list[1 << 16];
+		char name[300];
+
+		snprintf(name, sizeof(name), "task/%s/fd", e->d_name);
+		if (e->d_name[0] == '.')
+			continue;
+		list[list_dir(pid, name, false, list, sizeof(list))] = '\0';
+		for (char *p = list; (p = strchr(p, '\n')); p++)
+			n++;
+	}
+	closedir(d);
+	return n;
+}
+
+static void a_thread_with_its_own_descriptors(void)
+{
+	T_TARGET tg;
+	size_t before;
+
+	new_shared();
+	tg = t_start();
+	T_MUST(t_call(&tg, op_unshare_thread) == 0 && shared->error == 0);
+	before = n_descriptors(tg.pid);
+	T_OK(before > 0);
+	for (int i = 0; i < 20; i++)
+		use_library(tg.pid);
+	T_EQ(n_descriptors(tg.pid), before);
+}
+
+static void *write_when_told(void *arg)
+{
+	while (!shared->stop)
+		t_sleep_ms(1);
+	t_op_write((long)arg, 0, 0, 0);
+	atomic_fetch_add(&shared->rounds[0], 1);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static long op_leader_ends(long page, long b, long c, long d)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, write_when_told, (void *)page))
+		return -EAGAIN;
+	atomic_fetch_add(&shared->rounds[1], 1);
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+static void the_first_thread_has_ended(void)
+{
+	T_TARGET tg;
+	int ret;
+
+	new_shared();
+	tg = t_start();
+	t_map_touched(&tg, 4);
+	t_post(&tg, op_leader_ends, (long)t_page(&tg, 1), 0);
+	t_sleep_ms(100);
+	T_MUST(shared->rounds[1] == 1);
+	ret = softdirty_open(tg.pid, NULL, &tg.sd);
+	if (!T_EQ(ret, 0)) {
+		t_note("%s", softdirty_error());
+		return;
+	}
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	T_STREQ(t_pages(&tg, NULL, 0), "----");
+	shared->stop = true;
+	while (shared->rounds[0] == 0)
+		t_sleep_ms(1);
+	T_STREQ(t_pages(&tg, NULL, 0), "-D--");
+}
+
+static long op_use_all_descriptors(long limit, long b, long c, long d)
+{
+	struct rlimit r = { (rlim_t)limit, (rlim_t)limit };
+
+	if (setrlimit(RLIMIT_NOFILE, &r))
+		return -errno;
+	while (dup(0) >= 0)
+		;
+	return errno == EMFILE ? 0 : -errno;
+}
+
+/* Refused, or worked around; the target keeps what it has and can open as many as before. */
+static void no_descriptor_is_free(void)
+{
+	T_TARGET tg = t_start();
+	size_t before;
+	int ret;
+
+	t_map_touched(&tg, 4);
+	T_MUST(t_call(&tg, op_use_all_descriptors, 64) == 0);
+	before = n_descriptors(tg.pid);
+	ret = softdirty_open(tg.pid, NULL, &tg.sd);
+	T_EQ(n_descriptors(tg.pid), before);
+	if (ret) {
+		T_EQ(ret, -EOPNOTSUPP);
+		t_note("refused: %s", softdirty_error());
+		return;
+	}
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_STREQ(t_pages(&tg, NULL, 0), "-D--");
+}
+
+int main(void)
+{
+	t_need_backend();
+	T_RUN(threads_under_load_see_no_error);
+	T_RUN(nothing_stays_behind);
+	T_RUN(the_caller_keeps_nothing);
+	T_RUN(a_thread_with_its_own_descriptors);
+	T_RUN(the_first_thread_has_ended);
+	T_RUN(no_descriptor_is_free);
+	return t_done();
+}
