@@ -178,7 +178,7 @@ static int to_syscall_stop(struct sdi_inject *in)
 
 		if (ptrace(PTRACE_SYSCALL, in->tid, 0, signo))
 			return -ESRCH;
-		err = sdi_wait_status(in->tid, in->deadline_ns, &status);
+		err = sdi_wait_status(in->tid, 0, &status);
 		if (err)
 			return err;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80))

@@ -20,7 +20,6 @@ struct sdi_inject {
 	pid_t tid;
 	int mem;		/* /proc/TID/mem, not owned */
 	uint64_t insn;		/* address of a system call instruction in it */
-	uint64_t deadline_ns;	/* 0: wait for ever (the caller is the tracer anyway) */
 	struct sdi_regs saved;
 	uint64_t saved_mask;
 	struct sdi_dispatch dispatch;
@@ -30,13 +29,16 @@ struct sdi_inject {
 uint64_t sdi_find_insn(int maps, int mem);
 
 /*
- * Make ready: save all state and block signals. tid, mem, insn, deadline_ns are set. 0, -ESRCH, or
+ * Make ready: save all state and block signals. tid, mem, insn are set. 0, -ESRCH, or
  * -EOPNOTSUPP (32-bit code; the instruction is not there any more): nothing was changed then.
  */
 int sdi_inject_begin(struct sdi_inject *in);
 
-/* Run nr(a[0], a[1], a[2]). Returns what the call returned (-errno), or -ESRCH / -ECANCELED when it
- * could not be run. */
+/*
+ * Run nr(a[0], a[1], a[2]), which must not block. Returns what the call returned (-errno), or -ESRCH /
+ * -ECANCELED when it could not be run. Waits as long as it takes: a thread that is let go in the
+ * middle would run on with our registers, and a busy machine can keep it waiting for seconds.
+ */
 long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3]);
 
 /* Put everything back. The thread stays stopped. */

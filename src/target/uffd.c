@@ -23,7 +23,7 @@
 #include "target/threads.h"
 
 enum {
-	STOP_TIMEOUT_MS = 1000,
+	STOP_TIMEOUT_MS = 5000,
 	MAX_TRIES = 4,
 	NR_PIDFD_OPEN = 434,		/* Linux 5.3 */
 	NR_PIDFD_GETFD = 438,		/* Linux 5.6 */
@@ -146,7 +146,7 @@ static int close_copy(struct victim *v, int *fd)
 
 /* --- in the helper process ------------------------------------------------------------------ */
 
-static int stop_one(const struct sdi_candidate *c, struct victim *v)
+static int stop_one(const struct sdi_candidate *c)
 {
 	unsigned long options = PTRACE_O_TRACESYSGOOD | (c->seccomp > 0 ? SUSPEND_SECCOMP : 0);
 	int err = sdi_seize(c->tid, options);
@@ -161,7 +161,7 @@ static int stop_one(const struct sdi_candidate *c, struct victim *v)
 	if (err)
 		return sdi_fail(-err, "cannot trace thread %d: %s", c->tid, strerror(-err));
 	ptrace(PTRACE_INTERRUPT, c->tid, 0, 0);
-	err = sdi_wait_stop(c->tid, v->in.deadline_ns);
+	err = sdi_wait_stop(c->tid, sdi_now_ns() + STOP_TIMEOUT_MS * 1000000ull);
 	if (err == -ETIMEDOUT)
 		return sdi_fail(EOPNOTSUPP, "thread %d sleeps in the kernel and does not stop",
 				c->tid);
@@ -178,8 +178,7 @@ static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 	if (!ret) {
 		uint64_t t0 = sdi_now_ns();
 
-		v.in.deadline_ns = t0 + STOP_TIMEOUT_MS * 1000000ull;
-		ret = stop_one(c, &v);
+		ret = stop_one(c);
 		if (!ret) {
 			ret = fn(&v, arg);
 			sdi_release(c->tid);
