@@ -29,7 +29,25 @@ static int check_backend(const struct sdi_client *c, const struct sdi_reply *rep
 			c->keeper, reply->backend, c->backend);
 }
 
-/* What the keeper must know of us. 0 or -errno; it is in charge then. */
+/* A keeper before this one was killed while we hold the target stopped. */
+static int tell_frozen(struct sdi_client *c)
+{
+	struct sdi_request rq = sdi_client_request(SDI_OP_FROZEN, NULL);
+	struct sdi_reply reply;
+	autoclose int memfd = -1;
+	int fd = sdi_freezer_fd(c->base.freezer);
+	int err = sdi_client_exchange(c->sock, &rq, &fd, 1, &reply, &memfd);
+
+	if (err)
+		err = sdi_fail(EIO, "its new keeper ended at once");
+	else
+		err = sdi_client_verdict(&reply);
+	if (err)
+		sdi_client_hang_up(c);
+	return err;
+}
+
+/* It answered. 0 or -errno; it is in charge then. */
 static int accept_keeper(struct sdi_client *c, int *sock, pid_t keeper,
 			 const struct sdi_reply *reply)
 {
@@ -40,8 +58,7 @@ static int accept_keeper(struct sdi_client *c, int *sock, pid_t keeper,
 	c->sock = take_fd(sock);
 	sdi_cleanup_fd(&c->uffd);
 	c->uffd = -1;
-	/* A keeper before this one may have been killed while we hold the target stopped. */
-	return c->base.freezer ? c->base.ops->frozen(&c->base, c->base.freezer) : 0;
+	return c->base.freezer ? tell_frozen(c) : 0;
 }
 
 /* -ENOENT: nobody is there, or not any more. */
