@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "keeper/keeper.h"
 
 static const struct {
 	const char *name;
@@ -20,6 +21,7 @@ static const struct {
 	{ "stop", sdi_cmd_stop, "end the watching" },
 	{ "exec", sdi_cmd_exec, "run a program with the kernel's soft-dirty interface" },
 	{ "verify", sdi_cmd_verify, "check the answers against the memory itself" },
+	{ "keeper", sdi_keeper_main, NULL },
 };
 
 static int help(FILE *to)
