@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A keeper that is killed with SIGKILL while the target writes: nothing harmed, nothing clean. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keep.h"
+
+enum { ROUNDS = 200 };
+
+static void goes_on(const struct k_target *t)
+{
+	uint64_t before = k_progress(t);
+
+	for (int ms = 0; ms < 5000 && k_progress(t) < before + 3; ms++)
+		t_sleep_ms(1);
+	T_OK(k_progress(t) >= before + 3);
+	T_EQ(waitpid(t->pid, NULL, WNOHANG), 0);
+}
+
+/* At another moment of clear and read each time. */
+static void kill_meanwhile(struct softdirty *sd, int round)
+{
+	pid_t keeper = k_keeper(sd), pid = t_fork();
+	const struct softdirty_range *r;
+	size_t n;
+
+	if (pid == 0) {
+		usleep(round * 20 % 2000);
+		k_kill_keeper(keeper);
+		_exit(0);
+	}
+	for (int i = 0; i < 5; i++) {
+		T_EQ(softdirty_clear(sd, NULL), 0);
+		T_EQ(softdirty_read(sd, "other", SOFTDIRTY_READ_CLEAR, 0, 0, &r, &n), 0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+static void killed_under_load(void)
+{
+	struct k_target t = k_start();
+	unsigned reason;
+
+	k_load(&t);
+	for (int i = 0; i < ROUNDS; i++) {
+		struct softdirty *sd = k_must_open(t.pid);
+
+		kill_meanwhile(sd, i);
+		softdirty_close(sd);
+		sd = k_must_open(t.pid);
+		T_EQ(softdirty_clear(sd, NULL), 0);
+		k_kill_keeper(k_keeper(sd));
+		T_EQ(k_protected(t.pid), 0);
+		goes_on(&t);
+		softdirty_close(sd);
+		sd = k_must_open(t.pid);
+		T_EQ(k_read(sd, NULL, 0, &t, &reason), K_PAGES);
+		T_EQ(reason, SOFTDIRTY_REASON_LOST);
+		T_EQ(softdirty_stop(sd), 0);
+		softdirty_close(sd);
+	}
+	T_EQ(k_count_files(t.pid), 0);
+	T_EQ(k_count_keepers(t.pid), 0);
+	k_end(&t);
+}
+
+/* The same handle goes on with a new keeper, and says that everything counts. */
+static void an_open_handle_is_told(void)
+{
+	struct k_target t = k_start();
+	struct softdirty *sd = k_must_open(t.pid);
+	unsigned reason;
+
+	T_EQ(softdirty_clear(sd, NULL), 0);
+	T_EQ(k_read(sd, NULL, 0, &t, NULL), 0);
+	k_kill_keeper(k_keeper(sd));
+	T_EQ(k_read(sd, NULL, 0, &t, &reason), K_PAGES);
+	T_EQ(reason, SOFTDIRTY_REASON_LOST);
+	T_EQ(softdirty_clear(sd, NULL), 0);
+	T_EQ(k_read(sd, NULL, 0, &t, NULL), 0);
+	softdirty_stop(sd);
+	softdirty_close(sd);
+	k_end(&t);
+}
+
+static void without_starting_one_it_is_an_error(void)
+{
+	struct k_target t = k_start();
+	struct softdirty *a = k_must_open(t.pid), *b;
+	const struct softdirty_range *r;
+	size_t n;
+
+	T_MUST(!k_open(t.pid, SOFTDIRTY_OPEN_EXISTING, &b));
+	T_EQ(softdirty_clear(b, NULL), 0);
+	k_kill_keeper(k_keeper(a));
+	T_EQ(softdirty_read(b, NULL, 0, 0, 0, &r, &n), -ENOENT);
+	T_OK(*softdirty_error());
+	T_EQ(softdirty_stop(b), 0);
+	softdirty_close(b);
+	softdirty_stop(a);
+	softdirty_close(a);
+	k_end(&t);
+}
+
+/* What a killed keeper left is removed when its target has ended as well. */
+static void the_next_keeper_sweeps(void)
+{
+	struct k_target t = k_start(), next;
+	struct softdirty *sd = k_must_open(t.pid);
+
+	k_kill_keeper(k_keeper(sd));
+	softdirty_close(sd);
+	k_end(&t);
+	T_EQ(k_count_files(t.pid), 2);
+	next = k_start();
+	sd = k_must_open(next.pid);
+	T_EQ(k_count_files(t.pid), 0);
+	softdirty_stop(sd);
+	softdirty_close(sd);
+	k_end(&next);
+}
+
+int main(int argc, char **argv)
+{
+	k_main(argc, argv);
+	if (geteuid())
+		k_private_runtime_dir();
+	T_RUN(an_open_handle_is_told);
+	T_RUN(without_starting_one_it_is_an_error);
+	T_RUN(the_next_keeper_sweeps);
+	T_RUN(killed_under_load);
+	return t_done();
+}
