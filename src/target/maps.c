@@ -77,6 +77,14 @@ static uint32_t special(const char *name, uint64_t inode)
 	return 0;
 }
 
+/* MAP_SHARED | MAP_ANONYMOUS, memfd, System V and POSIX shared memory. Its device has no major. */
+static bool is_shmem(const char *name, uint64_t major)
+{
+	return !major && (starts(name, "/memfd:") || starts(name, "/dev/zero") ||
+			  starts(name, "/SYSV") || starts(name, "/dev/shm/") ||
+			  starts(name, "/anon_hugepage") || starts(name, "[anon_shmem:"));
+}
+
 /* The finalizer of SplitMix64 over both numbers. */
 static uint64_t identity(uint64_t dev, uint64_t inode, bool shared)
 {
@@ -111,6 +119,8 @@ bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret)
 		return false;
 	l.name = line + strspn(line, " ");
 	l.vma.flags |= (l.inode ? SDI_VMA_FILE : 0) | special(l.name, l.inode);
+	if (l.inode && is_shmem(l.name, major))
+		l.vma.flags |= SDI_VMA_SHMEM;
 	l.vma.ident = identity(major << 32 | minor, l.inode, l.vma.flags & SDI_VMA_SHARED);
 	*ret = l;
 	return true;

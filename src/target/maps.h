@@ -19,6 +19,7 @@ enum sdi_vma_flags {
 	SDI_VMA_VDSO = 1 << 6,
 	SDI_VMA_AIO = 1 << 7,		/* completion ring of io_setup(2) */
 	SDI_VMA_URING = 1 << 8,		/* ring of io_uring_setup(2) */
+	SDI_VMA_SHMEM = 1 << 9,		/* surely shared memory, not a file of a file system */
 };
 
 struct sdi_vma {

@@ -43,6 +43,14 @@ enum {
  */
 #define MAX_MARKED (16ull << 30)
 
+/*
+ * But not in files of a file system. There a marker over a page that is not in the page cache makes
+ * the next access hang for ever if the mapping is locked (mlock(2)): filemap_fault() takes the
+ * marker for a fault that somebody else has resolved. Since Linux 6.9, commit 58f327f2ce80
+ * ("filemap: avoid unnecessary major faults in filemap_fault()"). Shared memory has a fault handler
+ * of its own and is safe.
+ */
+
 struct wp {
 	int uffd;
 	struct sdi_ranges known;	/* registered; flags: what is mapped there, see tag() */
@@ -483,12 +491,12 @@ static int scan_span(struct round *r, const struct span *span, struct pace *pace
 	return 0;
 }
 
-/* MAP_SHARED of this size is watched without markers once the budget is used up. */
+/* Shared memory is watched without markers once the budget is used up. */
 static enum class classify(const struct sdi_vma *v, uint64_t *budget)
 {
 	if (!(v->flags & SDI_VMA_SHARED))
 		return v->flags & SDI_VMA_FILE ? PRIVATE_FILE : ANON;
-	if (v->end - v->start > *budget)
+	if (!(v->flags & SDI_VMA_SHMEM) || v->end - v->start > *budget)
 		return SPARSE;
 	*budget -= v->end - v->start;
 	return SHARED;

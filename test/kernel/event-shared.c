@@ -201,7 +201,7 @@ static void shared_file_read(void)
 	map(&tg, op_temp_file, MAP_SHARED);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "----", .hash = "DDDD", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "----", .wp = "uDuu", .hash = "DDDD", .why = UNKNOWN);
 }
 
 static long op_write_through_another_mapping(long fd, long offset, long c, long d)

@@ -151,7 +151,8 @@ static void a_long_file_is_read_whole(void)
 		uint64_t at = (uintptr_t)base + i * 2 * page;
 		const struct sdi_vma *v = sdi_maps_find(&m, at);
 		found += v && v->start == at && v->end == at + page &&
-			 v->flags == (SDI_VMA_READ | SDI_VMA_SHARED | SDI_VMA_FILE);
+			 v->flags == (SDI_VMA_READ | SDI_VMA_SHARED | SDI_VMA_FILE |
+				      SDI_VMA_SHMEM);
 	}
 	T_EQ(found, N);
 	sdi_maps_fini(&m);
