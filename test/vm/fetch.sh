@@ -20,14 +20,15 @@ none()
 # The mirrors' addresses, as apt knows them: the archive, and the one of security updates.
 mirrors()
 {
-	apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | sort -u
+	apt-get --print-uris update | sed -n "s|^'\(.*\)/dists/.*/InRelease'.*|\1|p" | sort -u
 }
 
-# write_sources SUITE ARCH: the security suite too, which may have the newer kernel.
+# write_sources SUITE ARCH: the security suite too, if it has one, may have the newer kernel.
 write_sources()
 {
 	mirrors | while read -r site; do
-		case $site in
+		case $1,$site in
+		sid,*-security) ;;
 		*-security) echo "deb [arch=$2] $site $1-security main" ;;
 		*debian) echo "deb [arch=$2] $site $1 main" ;;
 		esac
@@ -51,9 +52,9 @@ update()
 {
 	mkdir -p "$1/state/lists/partial" "$1/cache/archives/partial"
 	write_sources "$2" "$3" >"$1/sources"
-	# Once a day is often enough.
 	test -z "$(find "$1/updated" -mtime -1 2>/dev/null)" || return 0
-	private_apt "$1" "$3" apt-get update >"$1/update.log" 2>&1 || true
+	private_apt "$1" "$3" apt-get update --error-on=any >"$1/update.log" 2>&1 &&
+		touch "$1/updated" || true
 }
 
 # packages DIR ARCH: what the newest kernel consists of; newer suites have it in several parts.
@@ -104,7 +105,6 @@ fetch()
 	update "$dir" "$1" "$2"
 	packages=$(packages "$dir" "$2")
 	test -n "$packages" || return 1
-	touch "$dir/updated"
 	kernel=$dir/kernels/$(version "$dir" "$2" $packages)
 	test -e "$kernel/vmlinuz" || unpack "$dir" "$2" "$kernel" $packages || return 1
 	find "$dir/kernels" -mindepth 1 -maxdepth 1 ! -path "$kernel" -exec rm -rf {} +
@@ -116,8 +116,9 @@ for need in apt-get dpkg-deb depmod; do
 	command -v $need >/dev/null || none "$need, which fetches the kernel, is not installed"
 done
 test -n "$(mirrors)" || none "apt has no Debian mirror configured"
+why=
 for suite in $(echo "$1" | tr , ' '); do
 	fetch "$suite" "$2" && exit 0
+	why="$why $(cat "$cache/$suite-$2"/*.log | grep -m 1 -E '^(E:|dpkg|depmod)')"
 done
-none "no $2 cloud kernel in $1 ($(grep -h -m 1 '^[EW]: ' "$cache"/*/update.log \
-	"$cache"/*/download.log 2>/dev/null | head -n 1))"
+none "no $2 cloud kernel from $1:$why"
