@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """boot.py NAME ARCH KERNEL INITRAMFS RESULT - run one virtual machine and judge it.
 
-Prints one line for each test and a sum for the machine, and writes what happened to the JSON
-file RESULT. Exits with 0 if all is well, 1 if a test failed or the kernel complained, 3 if the
+Prints one line for each test and a sum for the machine, and writes what happened to RESULT.json,
+the console's text to RESULT.console and the numbers for run to RESULT.count. Exits with 0 if all is well, 1 if a test failed or the kernel complained, 3 if the
 machine itself was lost. The lines that init writes are described in plan.c and kmsg.c. Knows
 nothing of how tests are built.
 """
@@ -26,7 +26,7 @@ CONSOLES = {'amd64': 'ttyS0', 'arm64': 'ttyAMA0'}
 MACHINE = ['-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', '2048', '-display', 'none', '-monitor',
            'none', '-serial', 'stdio', '-nic', 'none', '-no-reboot']
 COMMAND_LINE = 'quiet panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1 console='
-LIMIT_SECONDS = 14 * 60
+LIMIT_SECONDS = 12 * 60
 SILENCE_SECONDS = 120
 COMPLAINT = re.compile(r'\b(BUG|WARNING|Oops|UBSAN|KASAN):|general protection fault|Bad page')
 SKIPPED = 77
@@ -42,7 +42,6 @@ def console(process):
     selector = selectors.DefaultSelector()
     selector.register(process.stdout, selectors.EVENT_READ)
     rest = b''
-    silent = limit = None
     while True:
         limit = end - time.monotonic()
         if limit <= 0:
@@ -150,38 +149,38 @@ def report(machine, name):
     how = verdict(runs)
     seconds = sum(r['ms'] for r in runs) / 1000
     reason = f': {runs[-1]["lines"][-1]}' if how == 'skip' and runs[-1]['lines'] else ''
-    print(f'{how:5} {machine.result["name"]}: {name}{reason} ({seconds:.1f} s)', flush=True)
-    if how == 'FAIL':
-        for r in runs:
-            print(f'      as {r["user"]}: {r["how"]}')
-            for text in r['lines'] + [f'kernel: {c}' for c in r['complaints']]:
-                print(f'      {text}', flush=True)
+    details = []
+    for r in runs if how == 'FAIL' else []:
+        details.append(f'as {r["user"]}: {r["how"]}')
+        details += r['lines'] + [f'kernel: {c}' for c in r['complaints']]
+    print('\n      '.join([f'{how:5} {machine.result["name"]}: {name}{reason} ({seconds:.1f} s)'] +
+                          details), flush=True)
 
 
 def finish(machine):
-    """Print what is left to say; returns the exit status."""
+    """Print what is left to say; returns how many passed, failed, were skipped, and lost."""
     result = machine.result
     if machine.run:
         report(machine, machine.run['name'])
     verdicts = [verdict(runs) for runs in by_name(machine).values()]
-    count = {v: verdicts.count(v) for v in ('ok', 'FAIL', 'skip')}
-    result['count'] = count
-    print(f'{result["name"]}: Linux {result["release"]}: {count["ok"]} passed, '
-          f'{count["FAIL"]} failed, {count["skip"]} skipped', flush=True)
+    count = [verdicts.count(v) for v in ('ok', 'FAIL', 'skip')]
+    print(f'{result["name"]}: Linux {result["release"]}: {count[0]} passed, {count[1]} failed, '
+          f'{count[2]} skipped', flush=True)
     if result['lost']:
         print(f'LOST  {result["name"]}: the machine: {result["lost"]}', flush=True)
-        return 3
-    return 1 if count['FAIL'] else 0
+    return count + [1 if result['lost'] else 0]
 
 
 def main(name, arch, kernel, initramfs, result):
     machine = Machine(name, arch)
     with open(result + '.console', 'w', encoding='utf-8') as log:
         run(machine, command(arch, kernel, initramfs), log)
-    status = finish(machine)
-    with open(result, 'w', encoding='utf-8') as f:
+    count = finish(machine)
+    with open(result + '.json', 'w', encoding='utf-8') as f:
         json.dump(machine.result, f, indent=1)
-    return status
+    with open(result + '.count', 'w', encoding='utf-8') as f:
+        print(*count, file=f)
+    return 3 if count[3] else 1 if count[1] else 0
 
 
 sys.exit(main(*sys.argv[1:6]))
