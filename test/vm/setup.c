@@ -24,6 +24,7 @@
 #include "vm.h"
 
 #define SWAP_BYTES (256l << 20)
+#define DISK_BYTES (128l << 20)	/* as in image.py */
 #define NOBODY 65534
 
 static void missing(const char *what)
@@ -122,6 +123,8 @@ static void mount_disk(void)
 	char path[32];
 	int loop;
 
+	if (ftruncate(image, DISK_BYTES))
+		missing("room for a disk");
 	snprintf(path, sizeof(path), "/dev/loop%d", n);
 	loop = open(path, O_RDWR | O_CLOEXEC);
 	if (loop < 0 || ioctl(loop, LOOP_SET_FD, image) ||
