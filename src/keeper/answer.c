@@ -192,6 +192,7 @@ static int do_op(struct call *call)
 {
 	const struct sdi_request *rq = call->rq;
 
+	sdi_local_asker(call->k->sd, rq->pid);
 	switch (rq->op) {
 	case SDI_OP_HELLO:
 		return do_hello(call);

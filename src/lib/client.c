@@ -22,7 +22,9 @@ static struct sdi_client *client(struct softdirty *sd)
 
 struct sdi_request sdi_client_request(enum sdi_op op, const char *mark)
 {
-	struct sdi_request rq = { .magic = SDI_WIRE_MAGIC, .version = SDI_WIRE_VERSION, .op = op };
+	struct sdi_request rq = {
+		.magic = SDI_WIRE_MAGIC, .version = SDI_WIRE_VERSION, .op = op, .pid = gettid(),
+	};
 
 	if (mark)
 		memcpy(rq.mark, mark, strnlen(mark, sizeof(rq.mark) - 1));

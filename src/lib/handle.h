@@ -82,6 +82,7 @@ int sdi_client_open(const struct sdi_request_open *o, struct softdirty **ret);
  * What only a keeper does, with a local handle.
  *
  * unread: a consumer never got these ranges of its mark: they are not told yet.
+ * asker: the thread of a client for which the next calls are made.
  * offer_uffd: a userfaultfd of the target, in case it has called exec and its new memory must be
  *	attached now, while somebody else traces it; consumed.
  * lost: marks that this handle has never seen existed in a keeper that was killed.
@@ -89,6 +90,7 @@ int sdi_client_open(const struct sdi_request_open *o, struct softdirty **ret);
  */
 void sdi_local_unread(struct softdirty *sd, const char *mark,
 		      const struct softdirty_range *ranges, size_t n);
+void sdi_local_asker(struct softdirty *sd, pid_t tid);
 void sdi_local_offer_uffd(struct softdirty *sd, int uffd);
 void sdi_local_lost(struct softdirty *sd);
 void sdi_local_frozen(struct softdirty *sd, bool frozen);

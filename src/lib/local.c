@@ -16,6 +16,7 @@ struct local {
 	struct softdirty base;
 	struct sdi_tracker *tracker;
 	struct sdi_ranges lent;
+	pid_t asker;		/* for whom a keeper asks; 0: the calling thread asks for itself */
 };
 
 static struct local *local(struct softdirty *sd)
@@ -37,9 +38,15 @@ static void local_reclaim(struct softdirty *sd)
 	sdi_ranges_reset(&local(sd)->lent);
 }
 
+static struct sdi_tracker *ask(struct local *l)
+{
+	l->tracker->asker = l->asker ? l->asker : gettid();
+	return l->tracker;
+}
+
 static int local_clear(struct softdirty *sd, const char *mark)
 {
-	return sdi_tracker_clear(local(sd)->tracker, mark);
+	return sdi_tracker_clear(ask(local(sd)), mark);
 }
 
 static int lend(struct local *l, int err, struct sdi_lent *ret)
@@ -54,7 +61,7 @@ static int local_read(struct softdirty *sd, const char *mark, unsigned flags, ui
 {
 	struct local *l = local(sd);
 
-	return lend(l, sdi_tracker_read(l->tracker, mark, flags & SOFTDIRTY_READ_CLEAR, start,
+	return lend(l, sdi_tracker_read(ask(l), mark, flags & SOFTDIRTY_READ_CLEAR, start,
 					end, &l->lent), ret);
 }
 
@@ -145,6 +152,11 @@ void sdi_local_offer_uffd(struct softdirty *sd, int uffd)
 	sdi_ranges_fini(&none);
 	sdi_cleanup_fd(&tr->uffd);
 	tr->uffd = -1;
+}
+
+void sdi_local_asker(struct softdirty *sd, pid_t tid)
+{
+	local(sd)->asker = tid;
 }
 
 void sdi_local_lost(struct softdirty *sd)

@@ -124,7 +124,7 @@ static int look_at_fds(struct looking *l)
 	return err;
 }
 
-int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen,
+int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen, pid_t asker,
 		 struct sdi_dma *ret, struct sdi_ranges *pinned)
 {
 	struct looking l = { .t = t, .dma = ret, .pinned = pinned };
@@ -138,7 +138,7 @@ int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool froz
 	if (err)
 		return err;
 	sdi_status_read(t->procfd, "status", &s);
-	if (s.tracer && !frozen)
+	if (s.tracer && !frozen && s.tracer != asker)
 		ret->in_flight = true;	/* its pokes pin the page for a moment, too */
 	ret->unknown_pins = s.vm_pin > l.pinned_bytes;
 	return 0;

@@ -20,9 +20,10 @@ struct sdi_dma {
 
 /*
  * Look at the target's descriptors and mappings. Buffers that are registered with io_uring are pushed
- * onto *pinned (any order). frozen: the one who traces it is ourselves. 0 or -errno.
+ * onto *pinned (any order). frozen: the one who traces it is ourselves. asker: a thread that waits for
+ * the answer, and so writes nothing, also if it traces the target. 0 or -errno.
  */
-int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen,
+int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen, pid_t asker,
 		 struct sdi_dma *ret, struct sdi_ranges *pinned);
 
 #endif

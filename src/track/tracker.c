@@ -331,7 +331,7 @@ static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_rang
 	struct sdi_ranges again = { 0 };
 	struct sdi_dma dma;
 	size_t n = found->n;
-	int err = sdi_dma_look(&tr->target, &tr->maps, tr->frozen, &dma, found);
+	int err = sdi_dma_look(&tr->target, &tr->maps, tr->frozen, tr->asker, &dma, found);
 
 	if (!err && dma.unknown_pins)
 		err = push_all_pages(tr, found);

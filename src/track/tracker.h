@@ -81,6 +81,7 @@ struct sdi_tracker {
 	struct sdi_ranges in_flight;	/* dma.c: what the last SDI_TAKE reported, to say again */
 	uint32_t never;			/* the reason for marks that were never cleared: _NEVER, or
 					 * _LOST where an earlier keeper of this target was killed */
+	pid_t asker;			/* the thread that waits for the answer */
 	bool frozen;			/* the caller holds all threads stopped (sdi_freeze):
 					 * backends must not stop them themselves */
 	uint64_t from, to;		/* SDI_PEEK need not look outside; SDI_TAKE always looks at all */

@@ -52,7 +52,7 @@ struct sdi_request {
 	uint16_t version;
 	uint16_t op;
 	uint32_t flags;
-	int32_t pid;		/* START */
+	int32_t pid;		/* START: the target; else the thread that asks */
 	uint64_t start;		/* READ, PAGES; START: the start time */
 	uint64_t end;
 	char mark[64];		/* CLEAR, READ, FORGET; START: the backend, "" for any */
