@@ -21,6 +21,13 @@
 /* The kernel has one soft-dirty bit for all, so all users of its interface share one mark. */
 #define SDI_KERNEL_MARK "clear_refs"
 
+/* What is dirty in a process that stays stopped for a while: asked once for many calls. */
+struct sdi_frozen {
+	struct softdirty_range *dirty;
+	size_t n_dirty;
+	bool leaves_marks;	/* tracking shows in uffd-wp bits and markers */
+};
+
 /* A process as its reader shall see it. */
 struct sdi_view {
 	struct softdirty *sd;		/* NULL: never cleared, so everything is dirty */
@@ -28,7 +35,12 @@ struct sdi_view {
 	const char *proc;		/* its directory, "/proc/123" */
 	uint64_t whole_start, whole_end; /* shown as present and dirty whatever else is known:
 					  * CRIU's [vdso]; 0, 0 if none */
+	const struct sdi_frozen *frozen; /* from sdi_view_freeze(), or NULL: ask each time */
 };
+
+/* Ask about all memory of it; all is dirty without a handle. 0 or as softdirty_read(). */
+int sdi_view_freeze(const struct sdi_view *v, struct sdi_frozen *ret);
+void sdi_frozen_fini(struct sdi_frozen *f);
 
 /*
  * The number that the kernel reads in n bytes written to clear_refs (it looks at 12 at most).

@@ -36,13 +36,13 @@ static int add(struct sdi_known *k, const struct softdirty_range *r)
 	size_t n = k->n_dirty;
 
 	if (!(n & (n - 1))) {
-		void *bigger = realloc(k->dirty, MAX(2 * n, 1) * sizeof(*r));
+		void *bigger = realloc(k->own, MAX(2 * n, 1) * sizeof(*r));
 
 		if (!bigger)
 			return -ENOMEM;
-		k->dirty = bigger;
+		k->dirty = k->own = bigger;
 	}
-	k->dirty[k->n_dirty++] = *r;
+	k->own[k->n_dirty++] = *r;
 	return 0;
 }
 
@@ -70,47 +70,84 @@ static int all_mapped(struct sdi_known *k, uint64_t start, uint64_t end)
 	return err;
 }
 
-static int ask_library(struct sdi_known *k, uint64_t start, uint64_t end)
+static int ask_library(const struct sdi_view *v, uint64_t start, uint64_t end,
+		       struct softdirty_range **ret, size_t *ret_n)
 {
 	const struct softdirty_range *r;
 	size_t n;
-	int err = softdirty_read(k->v->sd, k->v->mark, 0, start, end, &r, &n);
+	int err = softdirty_read(v->sd, v->mark, 0, start, end, &r, &n);
 
-	if (err || !n)
+	if (err)
 		return err;
-	k->dirty = malloc(n * sizeof(*r));
-	if (!k->dirty)
+	*ret = malloc((n + 1) * sizeof(*r));
+	if (!*ret)
 		return -ENOMEM;
-	memcpy(k->dirty, r, n * sizeof(*r));
-	k->n_dirty = n;
+	if (n)
+		memcpy(*ret, r, n * sizeof(*r));
+	*ret_n = n;
 	return 0;
 }
 
-static void everything(struct sdi_known *k)
+static const struct softdirty_range everything = {
+	0, UINT64_MAX, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST,
+};
+
+static bool leaves_marks(const struct sdi_view *v)
 {
-	free(k->dirty);
-	k->all = (struct softdirty_range){
-		0, UINT64_MAX, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST,
-	};
-	k->dirty = &k->all;
-	k->n_dirty = 1;
+	struct softdirty_info info = { .size = sizeof(info) };
+
+	return !softdirty_info(v->sd, &info) && !strcmp(info.backend, "wp-async");
+}
+
+int sdi_view_freeze(const struct sdi_view *v, struct sdi_frozen *ret)
+{
+	*ret = (struct sdi_frozen){ 0 };
+	if (v->sd) {
+		ret->leaves_marks = leaves_marks(v);
+		return ask_library(v, 0, 0, &ret->dirty, &ret->n_dirty);
+	}
+	ret->dirty = malloc(sizeof(*ret->dirty));
+	if (!ret->dirty)
+		return -ENOMEM;
+	*ret->dirty = everything;
+	ret->n_dirty = 1;
+	return 0;
+}
+
+void sdi_frozen_fini(struct sdi_frozen *f)
+{
+	free(f->dirty);
+	*f = (struct sdi_frozen){ 0 };
 }
 
 void sdi_known_init(struct sdi_known *k, const struct sdi_view *v, uint64_t start, uint64_t end)
 {
-	struct softdirty_info info = { .size = sizeof(info) };
+	int err = 0;
 
 	*k = (struct sdi_known){ .v = v, .vm_swap = -2 };
-	if (v->sd && !softdirty_info(v->sd, &info))
-		k->leaves_marks = !strcmp(info.backend, "wp-async");
-	if (start < end && (v->sd ? ask_library(k, start, end) : all_mapped(k, start, end)))
-		everything(k);
+	if (v->frozen) {
+		k->leaves_marks = v->frozen->leaves_marks;
+		k->dirty = v->frozen->dirty;
+		k->n_dirty = v->frozen->n_dirty;
+		return;
+	}
+	if (v->sd)
+		k->leaves_marks = leaves_marks(v);
+	if (start < end && v->sd) {
+		err = ask_library(v, start, end, &k->own, &k->n_dirty);
+		k->dirty = k->own;
+	} else if (start < end) {
+		err = all_mapped(k, start, end);
+	}
+	if (err) {
+		k->dirty = &everything;
+		k->n_dirty = 1;
+	}
 }
 
 void sdi_known_fini(struct sdi_known *k)
 {
-	if (k->dirty != &k->all)
-		free(k->dirty);
+	free(k->own);
 	free(k->mapped);
 }
 

@@ -10,9 +10,9 @@
 
 struct sdi_known {
 	const struct sdi_view *v;
-	struct softdirty_range *dirty;	/* sorted; written, new or untracked */
+	const struct softdirty_range *dirty; /* sorted; written, new or untracked */
 	size_t n_dirty;
-	struct softdirty_range all;	/* what dirty points to when nothing can be known */
+	struct softdirty_range *own;	/* dirty, if it is ours to free */
 	bool leaves_marks;		/* tracking shows in uffd-wp bits and markers */
 	struct softdirty_mapping *mapped; /* read when first needed; names are not kept */
 	size_t n_mapped;

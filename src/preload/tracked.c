@@ -68,12 +68,42 @@ static int clear_criu(void)
 	return -EINVAL;
 }
 
+/* Begin with the keeper of that process, if it has one. */
+static struct sdi_view look(const struct sdi_file *f)
+{
+	struct sdi_view v = { .mark = mark(), .proc = f->proc };
+
+	if (f->pid < 0 || open_shared(f->pid, SOFTDIRTY_OPEN_EXISTING, -1, &v.sd))
+		v.sd = NULL;
+	return v;
+}
+
+/*
+ * CRIU asks mapping by mapping about processes that it holds stopped. Asking the keeper each time, and
+ * it the kernel about all descriptors and mappings, would keep a large one stopped for seconds.
+ */
+static struct {
+	pid_t pid;		/* 0: none */
+	struct sdi_file file;
+	struct sdi_view v;
+	struct sdi_frozen frozen;
+} held;
+
+static void drop_held(void)
+{
+	softdirty_close(held.v.sd);
+	sdi_frozen_fini(&held.frozen);
+	held.v = (struct sdi_view){ 0 };
+	held.pid = 0;
+}
+
 int sdi_tracked_clear(const struct sdi_file *f)
 {
 	int err;
 
 	if (f->pid < 0)
 		return -EINVAL;
+	drop_held();
 	if (sdi_is_criu() && f->pid == getpid())
 		return clear_criu();
 	err = clear(f->pid);
@@ -83,33 +113,44 @@ int sdi_tracked_clear(const struct sdi_file *f)
 	return err == -EOPNOTSUPP ? -EINVAL : err;
 }
 
-/* Begin with the keeper of that process, if it has one. */
-static struct sdi_view look(const struct sdi_file *f)
+static const struct sdi_view *look_held(const struct sdi_file *f)
 {
-	struct sdi_view v = { .mark = mark(), .proc = f->proc };
+	if (held.pid == f->pid)
+		return &held.v;
+	drop_held();
+	held.file = *f;
+	held.v = look(&held.file);
+	if (!sdi_view_freeze(&held.v, &held.frozen))
+		held.v.frozen = &held.frozen;
+	sdi_criu_vdso(f->proc, &held.v.whole_start, &held.v.whole_end);
+	held.pid = f->pid;
+	return &held.v;
+}
 
-	if (f->pid < 0 || open_shared(f->pid, SOFTDIRTY_OPEN_EXISTING, -1, &v.sd))
-		v.sd = NULL;
-	if (sdi_is_criu())
-		sdi_criu_vdso(f->proc, &v.whole_start, &v.whole_end);
-	return v;
+static bool is_held(const struct sdi_file *f)
+{
+	return sdi_is_criu() && f->pid > 0 && f->pid != getpid();
 }
 
 void sdi_tracked_entries(const struct sdi_file *f, uint64_t first_page, uint64_t *entries,
 			 size_t n)
 {
-	struct sdi_view v = look(f);
+	bool hold = is_held(f);
+	struct sdi_view v = hold ? *look_held(f) : look(f);
 
 	sdi_emulate_entries(&v, first_page, entries, n);
-	softdirty_close(v.sd);
+	if (!hold)
+		softdirty_close(v.sd);
 }
 
 int sdi_tracked_scan(const struct sdi_file *f, int pagemap, struct pm_scan_arg *arg)
 {
-	struct sdi_view v = look(f);
+	bool hold = is_held(f);
+	struct sdi_view v = hold ? *look_held(f) : look(f);
 	int ret = sdi_emulate_scan(&v, pagemap, getpid(), -1, arg);
 
-	softdirty_close(v.sd);
+	if (!hold)
+		softdirty_close(v.sd);
 	return ret;
 }
 
@@ -118,6 +159,7 @@ void sdi_tracked_seized(pid_t pid)
 	struct softdirty *sd;
 	int uffd;
 
+	drop_held();
 	if (!softdirty_borrow(pid, &uffd) && !open_shared(pid, 0, uffd, &sd))
 		softdirty_close(sd);
 }
