@@ -422,7 +422,6 @@ int main(int argc, char **argv)
 	if (!must && !is_there())
 		t_skip_all("this kernel has no soft-dirty");
 	T_RUN(a_process_never_cleared_is_dirty);
-	T_RUN(a_process_never_cleared_is_dirty);
 	T_RUN(one_written_page_is_the_dirty_one);
 	T_RUN(each_clear_begins_anew);
 	T_RUN(reading_leaves_pages_clean);
