@@ -23,6 +23,7 @@ enum sdi_exit {
 int sdi_cmd_check(int argc, char **argv);
 int sdi_cmd_clear(int argc, char **argv);
 int sdi_cmd_exec(int argc, char **argv);
+int sdi_cmd_mount(int argc, char **argv);
 int sdi_cmd_read(int argc, char **argv);
 int sdi_cmd_stop(int argc, char **argv);
 int sdi_cmd_verify(int argc, char **argv);
@@ -64,6 +65,9 @@ void sdi_cli_process_name(pid_t pid, char name[static 64]);
 
 /* Open with a keeper. extra: SOFTDIRTY_OPEN_EXISTING or 0. As softdirty_open(). */
 int sdi_cli_open(pid_t pid, const char *backend, unsigned extra, struct softdirty **ret);
+
+/* Our own path, so that keepers are of the same build; the link itself if we were replaced. */
+const char *sdi_cli_own_path(void);
 
 /* Tell the person that better backends were passed over, if so. */
 void sdi_cli_note_backend(struct softdirty *sd);

@@ -20,6 +20,7 @@ static const struct {
 	{ "read", sdi_cmd_read, "show which pages were written since then" },
 	{ "stop", sdi_cmd_stop, "end the watching" },
 	{ "exec", sdi_cmd_exec, "run a program with the kernel's soft-dirty interface" },
+	{ "mount", sdi_cmd_mount, "serve that interface as files" },
 	{ "verify", sdi_cmd_verify, "check the answers against the memory itself" },
 	{ "keeper", sdi_keeper_main, NULL },
 };

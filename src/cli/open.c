@@ -9,8 +9,7 @@
 
 #include "cli/cli.h"
 
-/* Our own path, so that the keeper is of the same build; the link itself if we were replaced. */
-static const char *own_path(void)
+const char *sdi_cli_own_path(void)
 {
 	static char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
@@ -29,7 +28,7 @@ int sdi_cli_open(pid_t pid, const char *backend, unsigned extra, struct softdirt
 		.size = sizeof(options),
 		.backend = backend,
 		.flags = SOFTDIRTY_OPEN_SHARED | extra,
-		.keeper = own_path(),
+		.keeper = sdi_cli_own_path(),
 	};
 
 	return softdirty_open(pid, &options, ret);

@@ -33,6 +33,7 @@ struct sdi_view {
 	struct softdirty *sd;		/* NULL: never cleared, so everything is dirty */
 	const char *mark;
 	const char *proc;		/* its directory, "/proc/123" */
+	bool native;			/* the kernel's own soft-dirty bit is the answer */
 	uint64_t whole_start, whole_end; /* shown as present and dirty whatever else is known:
 					  * CRIU's [vdso]; 0, 0 if none */
 	const struct sdi_frozen *frozen; /* from sdi_view_freeze(), or NULL: ask each time */

@@ -80,6 +80,6 @@ static void emulate_piece(const struct sdi_view *v, uint64_t first_page, uint64_
 void sdi_emulate_entries(const struct sdi_view *v, uint64_t first_page, uint64_t *entries,
 			 size_t n)
 {
-	for (size_t at = 0; at < n; at += PIECE)
+	for (size_t at = 0; at < n && !v->native; at += PIECE)
 		emulate_piece(v, first_page + at, entries + at, MIN(n - at, (size_t)PIECE));
 }

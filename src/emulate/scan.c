@@ -207,7 +207,7 @@ static int look_all(struct scan *s, uint64_t start, uint64_t end)
 	return err ? err : look(s, to, end);
 }
 
-/* --- with flags: write-protect, for the process's own userfaultfd ---------------------------- */
+/* --- passed on: the kernel's own bit, and flags for the process's own userfaultfd -------------- */
 
 /*
  * Where SOFT_DIRTY is the same for all pages the kernel can apply the filter: false if it then
@@ -231,7 +231,7 @@ static bool fix_soft_dirty(struct pm_scan_arg *q, bool is_dirty)
 
 static int pass_on(struct scan *s, uint64_t start, uint64_t end, bool is_dirty)
 {
-	uint64_t also = is_dirty ? s->arg->return_mask & SOFT_DIRTY : 0;
+	uint64_t also = is_dirty && !s->v->native ? s->arg->return_mask & SOFT_DIRTY : 0;
 	struct page_region vec[CALL];
 	int err = 0;
 
@@ -239,7 +239,7 @@ static int pass_on(struct scan *s, uint64_t start, uint64_t end, bool is_dirty)
 		struct pm_scan_arg q = *s->arg;
 		int n;
 
-		if (!fix_soft_dirty(&q, is_dirty))
+		if (!s->v->native && !fix_soft_dirty(&q, is_dirty))
 			return 0;
 		q.start = start;
 		q.end = end;
@@ -303,6 +303,8 @@ static int check_arguments(int pagemap, struct pm_scan_arg arg)
 
 static int run(struct scan *s, uint64_t start, uint64_t end)
 {
+	if (s->v->native)
+		return pass_on(s, start, end, false);
 	if (s->arg->flags)
 		return protect(s, start, end);
 	/* Without room for an answer the kernel walks for nothing. */
