@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""image.py BUILD KERNEL STRIP OUT - write the initramfs OUT of one virtual machine.
+"""image.py BUILD KERNEL STRIP OUT ONLY - write the initramfs OUT of one virtual machine.
 
 It holds init, the tests of the Meson build directory BUILD (see tests.py), the plan for init that
 runs them, and the modules that tests use from the directory KERNEL (see fetch.sh). STRIP is the
-program that makes binaries of that CPU smaller. Knows what a test needs only from Meson.
+program that makes binaries of that CPU smaller, ONLY a pattern of test names. Knows what a test needs only from Meson.
 """
 import lzma
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,8 +63,8 @@ def add_modules(kernel, root):
     (root / 'modules').write_text('\n'.join(names) + '\n')
 
 
-def add_tests(build, strip, root):
-    tests = vm_tests(build)
+def add_tests(build, strip, only, root):
+    tests = [t for t in vm_tests(build) if re.search(only, t['name'])]
     for path in {f for t in tests for f in t['files']}:
         to = root / 'build' / os.path.relpath(path, build)
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -99,13 +100,13 @@ def pack(root, out):
 
 def main():
     build, kernel, out = (pathlib.Path(sys.argv[i]).resolve() for i in (1, 2, 4))
-    strip = sys.argv[3]
+    strip, only = sys.argv[3], sys.argv[5]
     with tempfile.TemporaryDirectory() as tmp:
         root = pathlib.Path(tmp)
         for d in DIRECTORIES:
             (root / d).mkdir(parents=True, exist_ok=True)
         add_modules(kernel, root)
-        add_tests(build, strip, root)
+        add_tests(build, strip, only, root)
         add_disk(root)
         add_users(root)
         subprocess.run([strip, '-o', str(root / 'init'),
