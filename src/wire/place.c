@@ -81,6 +81,8 @@ int sdi_place_open(bool create, struct sdi_place *ret)
 	autoclose int dir = openat(up, name, flags);
 	if (dir < 0 && (errno == ENOTDIR || errno == ELOOP))
 		return sdi_fail(EPERM, "%s is not a directory: not used", ret->path);
+	if (dir < 0 && errno == EACCES)
+		return sdi_fail(EPERM, "%s is closed to its user: not used", ret->path);
 	if (dir < 0)
 		return sdi_fail(errno, "cannot open %s: %s", ret->path, strerror(errno));
 	int err = check_dir(dir, ret->path);

@@ -111,11 +111,6 @@ void k_exec(const struct k_target *t)
 	T_MUST(!strcmp(name, "target"));
 }
 
-void k_load(const struct k_target *t)
-{
-	order(t, -2);
-}
-
 uint64_t k_progress(const struct k_target *t)
 {
 	char path[64];
@@ -128,6 +123,15 @@ uint64_t k_progress(const struct k_target *t)
 	       sizeof(round));
 	close(fd);
 	return round;
+}
+
+void k_load(const struct k_target *t)
+{
+	uint64_t before = k_progress(t);
+
+	order(t, -2);
+	for (int ms = 0; ms < 5000 && k_progress(t) == before; ms++)
+		t_sleep_ms(1);
 }
 
 void k_end(struct k_target *t)
