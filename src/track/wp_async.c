@@ -266,11 +266,10 @@ static int find_fresh(struct round *r)
 
 /* --- registering ---------------------------------------------------------------------------- */
 
-static bool touches(const struct sdi_ranges *list, const struct sdi_vma *v)
+/* As a whole? */
+static bool is_fresh(const struct round *r, const struct sdi_vma *v)
 {
-	size_t i = sdi_ranges_find(list, v->start);
-
-	return i < list->n && list->r[i].start < v->end;
+	return !(v->flags & SDI_VMA_KERNEL) && sdi_ranges_cover(&r->fresh, v->start, v->end);
 }
 
 /* Why a refused mapping is as it is; NONE: this process cannot write it at all. */
@@ -297,8 +296,8 @@ static int note(struct round *r, const struct sdi_vma *v, int result)
 }
 
 /*
- * Register whole mappings only: a part would split the mapping. One call for a run of neighbours, and
- * one for each of them if that fails, because one bad mapping fails them all.
+ * A run of mappings that are fresh as a whole. One call for all of them, and one for each if that
+ * fails, because one bad mapping fails them all: 177 instead of 346 ns for each mapping.
  */
 static int register_run(struct round *r, size_t from, size_t to)
 {
@@ -333,7 +332,28 @@ static int retry_refused(struct round *r)
 	return err ? err : sdi_ranges_sort(&r->fresh);
 }
 
-/* Also joins the neighbours of a run into one: 177 instead of 346 ns for each mapping. */
+/* A mapping that grew: only what is fresh of it. */
+static int register_parts(struct round *r, const struct sdi_vma *v)
+{
+	int err = 0;
+
+	for (size_t i = sdi_ranges_find(&r->fresh, v->start); i < r->fresh.n && !err; i++) {
+		struct sdi_vma part = *v;
+
+		part.start = MAX(v->start, r->fresh.r[i].start);
+		part.end = MIN(v->end, r->fresh.r[i].end);
+		if (part.start >= part.end)
+			break;
+		err = note(r, &part, uffd_register(r->wp->uffd, part.start, part.end));
+	}
+	return err;
+}
+
+/*
+ * Nothing but what is fresh: the kernel may take a known mapping out of the userfaultfd at any moment
+ * (see drop_stale()), and registering it in passing would hide that. What is fresh is not
+ * registered, so it is whole mappings, and none is split.
+ */
 static int register_fresh(struct round *r)
 {
 	const struct sdi_maps *m = &r->tr->maps;
@@ -342,10 +362,12 @@ static int register_fresh(struct round *r)
 	for (size_t i = 0; i < m->n && !err && r->fresh.n; i++) {
 		size_t from = i;
 
-		while (i < m->n && !(m->v[i].flags & SDI_VMA_KERNEL) && touches(&r->fresh, &m->v[i]))
+		while (i < m->n && is_fresh(r, &m->v[i]))
 			i++;
 		if (i > from)
 			err = register_run(r, from, i);
+		if (i < m->n && !err)
+			err = register_parts(r, &m->v[i]);
 	}
 	if (!err)
 		err = sdi_ranges_sort(&r->wp->known);
@@ -489,6 +511,45 @@ static int scan_span(struct round *r, const struct span *span, struct pace *pace
 		at = cut;
 	}
 	return 0;
+}
+
+static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct uffdio_writeprotect wp = { .range = { start, end - start } };
+	int uffd = *(int *)arg;
+
+	/* ENOENT: unmapped or moved meanwhile, so it will be fresh again. */
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) && errno != ENOENT ? -errno : 0;
+}
+
+/*
+ * What was just registered may have protected pages all the same. When mremap() joins a moved mapping
+ * to neighbours, the kernel takes the whole out of the userfaultfd and leaves their protection
+ * (Linux 6.18, mremap_userfaultfd_prep() after a merge; before Linux 6.13 commit 0cef0bb836e3 moved
+ * pages kept it too). A write then makes the page writable and leaves the mark that says clean: it
+ * would never be seen again. So all such marks go, once the mapping is ours.
+ */
+static int drop_stale(struct round *r)
+{
+	static const struct sdi_scan what = {
+		.inverted = PAGE_IS_WRITTEN, .mask = PAGE_IS_WRITTEN, .anyof = POPULATED,
+		.ret = PAGE_IS_WRITTEN,
+	};
+	struct pace pace = { .piece = PIECE_MIN };
+	int err = 0;
+
+	for (size_t i = 0; i < r->fresh.n && !err; i++) {
+		uint64_t at = r->fresh.r[i].start, end = r->fresh.r[i].end;
+
+		while (at < end && !err) {
+			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace.piece, SHARED);
+
+			err = sdi_scan(r->tr->pagemap, &what, at, cut, unprotect, &r->wp->uffd);
+			keep_pace(&pace, sdi_now_ns() - t0);
+			at = cut;
+		}
+	}
+	return err;
 }
 
 /* Shared memory is watched without markers once the budget is used up. */
@@ -658,6 +719,8 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 	int err = find_fresh(&r);
 	if (!err && how == SDI_TAKE)
 		err = register_fresh(&r);
+	if (!err && how == SDI_TAKE)
+		err = drop_stale(&r);
 	if (!err)
 		err = push_fresh(&r);
 	if (!err)

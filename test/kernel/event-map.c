@@ -99,6 +99,26 @@ static void mremap_away_and_back(void)
 	T_EVENT(&tg, .want = "nnnn", .hash = "----", .why = "the content is the same");
 }
 
+/*
+ * Moved away, tracked there, and moved back: the kernel joins it to its old neighbours and takes the
+ * whole out of the userfaultfd, but leaves the protection of the pages (Linux 6.18). Writes to the
+ * neighbours must be seen afterwards, the first and the second.
+ */
+static void write_next_to_what_was_moved_away_and_back(void)
+{
+	T_TARGET tg;
+	uintptr_t a = begin_before_a_hole(&tg, 8), from = a + 4 * tg.unit, to = tg.mem;
+
+	T_MUST(t_call(&tg, op_mremap, from, 4 * tg.unit, to, 4 * tg.unit) == 0);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "nnnn");
+	T_MUST(t_call(&tg, op_mremap, to, 4 * tg.unit, from, 4 * tg.unit) == 0);
+	tg.mem = a;
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_letters(tg.sd, NULL, SOFTDIRTY_READ_CLEAR, a, 4, tg.unit, (char[8]){ 0 });
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "-D--");
+}
+
 static void mremap_dontunmap_new_place(void)
 {
 	T_TARGET tg;
@@ -305,6 +325,7 @@ int main(void)
 	T_RUN(mremap_that_grows_and_moves);
 	T_RUN(mremap_twice);
 	T_RUN(mremap_away_and_back);
+	T_RUN(write_next_to_what_was_moved_away_and_back);
 	T_RUN(mremap_dontunmap_new_place);
 	T_RUN(mremap_dontunmap_old_place_read);
 	T_RUN(mremap_grow_in_place);
