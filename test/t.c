@@ -201,6 +201,19 @@ bool t_drop_privileges(void)
 	return prctl(PR_SET_DUMPABLE, 1) == 0;
 }
 
+int t_temp_file(char path[64])
+{
+	static const char *const dirs[] = { "/var/tmp", "/tmp" };
+	static unsigned count;
+	int fd = -1;
+
+	for (int i = 0; i < 2 && fd < 0; i++) {
+		snprintf(path, 64, "%s/softdirty-test-%d-%u", dirs[i], getpid(), count++);
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
 int t_write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);

@@ -68,6 +68,10 @@ uint64_t t_available_memory(void);
 /* Become nobody for good when root. Returns whether the program is unprivileged now. */
 bool t_drop_privileges(void);
 
+/* Make an empty file on a disk if there is one (/var/tmp, else /tmp) and open it for reading and
+ * writing; its name goes to path. Returns the descriptor or -errno. The caller unlinks it. */
+int t_temp_file(char path[64]);
+
 /* Write a short text to a file such as a sysctl. Returns 0 or -errno. */
 int t_write_file(const char *path, const char *text);
 

@@ -305,8 +305,8 @@ static long op_sigsuspend(long a, long b, long c, long d)
 
 static long op_lock(long a, long b, long c, long d)
 {
-	char path[] = "/tmp/softdirty-lock-XXXXXX";
-	int fd = mkstemp(path), other, ready[2];
+	char path[64];
+	int fd = t_temp_file(path), other, ready[2];
 	char byte;
 	pid_t pid;
 

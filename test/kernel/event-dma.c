@@ -18,12 +18,12 @@
 
 static long op_direct_file(long a, long b, long c, long d)
 {
-	char path[] = "/var/tmp/softdirty-direct-XXXXXX";
-	int fd = mkstemp(path), direct;
+	char path[64];
+	int fd = t_temp_file(path), direct;
 	char *block = malloc(REQUEST);
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	memset(block, 0x77, REQUEST);
 	for (long done = 0; done < SIZE; done += REQUEST)
 		if (write(fd, block, REQUEST) != REQUEST)

@@ -14,17 +14,12 @@
 
 static long op_temp_file(long size, long b, long c, long d)
 {
-	char path[] = "/var/tmp/softdirty-test-XXXXXX", tmp[] = "/tmp/softdirty-test-XXXXXX";
-	char *used = path;
-	int fd = mkstemp(path);
+	char path[64];
+	int fd = t_temp_file(path);
 
-	if (fd < 0) {
-		used = tmp;
-		fd = mkstemp(tmp);
-	}
 	if (fd < 0)
-		return -errno;
-	unlink(used);
+		return fd;
+	unlink(path);
 	for (long i = 0; i < size; i++)
 		if (write(fd, "x", 1) != 1)
 			return -errno;

@@ -65,8 +65,7 @@ static bool file_swap(void)
 	char *zeros = calloc(1, 1 << 20);
 	bool done;
 
-	strcpy(swap_path, "/var/tmp/softdirty-swap-XXXXXX");
-	fd = mkstemp(swap_path);
+	fd = t_temp_file(swap_path);
 	if (fd < 0)
 		return false;
 	for (long i = 0; i < SWAP_SIZE; i += 1 << 20)

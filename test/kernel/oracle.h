@@ -4,16 +4,18 @@
  * share. A writer counts begun, writes, counts ended.
  *
  *	before the read:	completed = ended
- *	page reported:		accounted = begun		after the read
- *	page not reported:	completed > accounted		a write was lost
+ *	page reported:		accounted = begun			after the read
+ *	page not reported:	completed > accounted, forgiven		a write was lost
  *
  * for then a write began after the last read that reported the page and ended before this one.
+ * Writes whose content was dropped since (MADV_DONTNEED) are forgiven: there is nothing to report.
  * Knows nothing about softdirty.
  */
 #ifndef T_ORACLE_H
 #define T_ORACLE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -23,7 +25,7 @@ struct t_oracle {
 	size_t n;
 	_Atomic uint64_t n_writes;
 	struct {
-		_Atomic uint32_t begun, ended;
+		_Atomic uint32_t begun, ended, forgiven;
 		uint32_t completed, accounted;
 	} page[];
 };
@@ -49,6 +51,12 @@ static inline void t_oracle_end(struct t_oracle *o, size_t i)
 	atomic_fetch_add(&o->page[i].ended, 1);
 }
 
+/* The content is gone. Nobody writes to the page meanwhile. */
+static inline void t_oracle_forgive(struct t_oracle *o, size_t i)
+{
+	atomic_store(&o->page[i].forgiven, atomic_load(&o->page[i].begun));
+}
+
 /* Just before softdirty_read(SOFTDIRTY_READ_CLEAR). */
 static inline void t_oracle_before(struct t_oracle *o)
 {
@@ -57,12 +65,15 @@ static inline void t_oracle_before(struct t_oracle *o)
 }
 
 /* Just after it, for each page. Returns whether a write to it was lost. */
-static inline int t_oracle_after(struct t_oracle *o, size_t i, int reported)
+static inline bool t_oracle_after(struct t_oracle *o, size_t i, bool reported)
 {
+	uint32_t completed = o->page[i].completed;
+
 	if (!reported)
-		return (int32_t)(o->page[i].completed - o->page[i].accounted) > 0;
+		return (int32_t)(completed - o->page[i].accounted) > 0 &&
+		       (int32_t)(completed - atomic_load(&o->page[i].forgiven)) > 0;
 	o->page[i].accounted = atomic_load(&o->page[i].begun);
-	return 0;
+	return false;
 }
 
 #endif
