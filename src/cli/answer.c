@@ -12,7 +12,7 @@
 
 void sdi_answer_fini(struct sdi_answer *a)
 {
-	free(a->ranges);
+	free(a->pages);
 	free(a->mappings);
 	free(a->names);
 	if (a->pagemap >= 0)
@@ -49,19 +49,19 @@ static int get_info(struct softdirty *sd, const struct sdi_args *args, struct sd
 	return ret->pagemap < -1 ? ret->pagemap : 0;
 }
 
-static int get_ranges(struct softdirty *sd, const struct sdi_args *args, struct sdi_answer *ret)
+static int get_pages(struct softdirty *sd, const struct sdi_args *args, struct sdi_answer *ret)
 {
 	const struct softdirty_range *lent;
-	int err = softdirty_read(sd, args->mark, args->clear ? SOFTDIRTY_READ_CLEAR : 0, args->start,
-				 args->end, &lent, &ret->n_ranges);
+	size_t n;
+	int err = softdirty_pages(sd, args->start, args->end, &lent, &n);
 
 	if (err)
 		return err;
-	ret->taken = args->clear;
-	ret->ranges = malloc(ret->n_ranges * sizeof(*lent) + 1);
-	if (!ret->ranges)
+	ret->pages = malloc(n * sizeof(*lent) + 1);
+	if (!ret->pages)
 		return -ENOMEM;
-	memcpy(ret->ranges, lent, ret->n_ranges * sizeof(*lent));
+	memcpy(ret->pages, lent, n * sizeof(*lent));
+	ret->n_pages = n;
 	return 0;
 }
 
@@ -94,10 +94,11 @@ int sdi_answer_get(struct softdirty *sd, const struct sdi_args *args, struct sdi
 	int err = get_info(sd, args, ret);
 
 	if (!err)
-		err = get_ranges(sd, args, ret);
-	if (!err)
 		err = get_mappings(sd, ret);
 	if (!err)
-		err = softdirty_pages(sd, args->start, args->end, &ret->pages, &ret->n_pages);
+		err = get_pages(sd, args, ret);
+	if (!err)
+		err = softdirty_read(sd, args->mark, args->clear ? SOFTDIRTY_READ_CLEAR : 0,
+				     args->start, args->end, &ret->ranges, &ret->n_ranges);
 	return err;
 }

@@ -7,21 +7,24 @@
 #include "softdirty.h"
 
 struct sdi_answer {
-	bool taken;				/* the mark has moved */
-	int pagemap;				/* for SDI_FORMAT_PAGEMAP, else -1 */
 	char process[64];
 	char backend[16];
 	uint32_t page_size;
-	struct softdirty_range *ranges;
-	size_t n_ranges;
+	int pagemap;				/* for SDI_FORMAT_PAGEMAP, else -1 */
 	struct softdirty_mapping *mappings;
 	size_t n_mappings;
 	char *names;				/* of the mappings */
-	const struct softdirty_range *pages;	/* lent by the handle */
+	struct softdirty_range *pages;		/* populated */
 	size_t n_pages;
+	const struct softdirty_range *ranges;	/* lent by the handle */
+	size_t n_ranges;
 };
 
-/* Read what args ask for. 0 or -errno; *ret is to be ended with _fini in both cases. */
+/*
+ * Ask for what args want. The ranges come last: as long as the handle is not used again, a mark that
+ * moved is moved back should this process end before it has delivered them.
+ * 0 or -errno; *ret is to be ended with _fini in both cases.
+ */
 int sdi_answer_get(struct softdirty *sd, const struct sdi_args *args, struct sdi_answer *ret);
 void sdi_answer_fini(struct sdi_answer *a);
 

@@ -105,7 +105,7 @@ static int set(const struct sdi_syntax *syntax, int option, const char *text,
 			sdi_cli_usage(syntax->command, "'%s' is not a number of seconds", text);
 	case 'h':
 		fputs(syntax->help, stdout);
-		return sdi_cli_flush() ? SDI_EXIT_FAILED : SDI_EXIT_OK;
+		return SDI_EXIT_OK;
 	default:	/* getopt_long() has said what is wrong */
 		return sdi_cli_usage(syntax->command, NULL);
 	}

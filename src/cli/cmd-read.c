@@ -78,32 +78,15 @@ static int print(pid_t pid, const struct sdi_args *args, const struct sdi_answer
 	return 0;
 }
 
-/*
- * The mark has moved, and nobody has seen what it moved over: forget it, so that the next read
- * says everything rather than too little.
- */
-static void give_back(struct softdirty *sd, const struct sdi_args *args)
+static int deliver(pid_t pid, const struct sdi_args *args, const struct sdi_answer *a)
 {
-	if (!args->clear || softdirty_forget(sd, args->mark))
-		return;
-	sdi_cli_note("the mark is given up, so that nothing is lost: the next read will report "
-		     "everything");
-}
-
-static int deliver(struct softdirty *sd, pid_t pid, const struct sdi_args *args,
-		   const struct sdi_answer *a)
-{
-	int err = sdi_cli_caught() ? -EINTR : print(pid, args, a);
+	int err = print(pid, args, a);
 
 	if (!err)
 		err = sdi_cli_flush();
-	if (!err && !sdi_cli_caught())
-		return 0;
-	if (!sdi_cli_caught())
+	if (err)
 		sdi_cli_fail("cannot write the answer about %d: %s", pid, strerror(-err));
-	give_back(sd, args);
-	sdi_cli_die_as_caught();
-	return 1;
+	return err ? 1 : 0;
 }
 
 /* Without a keeper there is nothing to read; look at it only, and leave no keeper behind. */
@@ -131,16 +114,16 @@ static int read_one(pid_t pid, const struct sdi_args *args)
 		return err;
 	err = sdi_answer_get(sd, args, &answer);
 	sdi_cli_progress_stop();
-	if (err && answer.taken)
-		give_back(sd, args);
 	if (!err) {
 		if (unwatched)
 			strcpy(answer.backend, "none");
 		note_reason(pid, &answer);
-		err = deliver(sd, pid, args, &answer);
+		err = deliver(pid, args, &answer);
 	}
 	sdi_answer_fini(&answer);
-	softdirty_close(sd);
+	/* Closing says that the answer has arrived, and then the mark stays moved. */
+	if (err <= 0)
+		softdirty_close(sd);
 	return err;
 }
 
@@ -155,8 +138,6 @@ int sdi_cmd_read(int argc, char **argv)
 		status = sdi_cli_usage("read", "--format pagemap is for one process and needs "
 				       "--range");
 	} else {
-		if (args.clear)
-			sdi_cli_catch_signals();
 		status = sdi_cli_each(&args, "read", "reading", read_one);
 	}
 	sdi_args_fini(&args);
