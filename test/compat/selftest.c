@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -296,6 +297,42 @@ static void any_thread_may_clear_and_look(void)
 	T_EQ((uintptr_t)bits, 0);
 }
 
+static char *in_handler;
+static volatile int n_handled, n_wrong;
+
+static void clear_and_look_in_handler(int sig)
+{
+	int before = errno;
+
+	in_handler[0]++;
+	n_wrong += !iface_dirty(in_handler);
+	iface_clear(getpid());
+	n_wrong += iface_dirty(in_handler);
+	n_handled++;
+	errno = before;
+}
+
+/* Also while the program is anywhere in malloc(): the interface is system calls. */
+static void a_signal_handler_may_clear_and_look(void)
+{
+	struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, off = { 0 };
+	void *volatile kept[64] = { NULL };
+	unsigned i = 0;
+
+	in_handler = iface_map_written(1);
+	signal(SIGVTALRM, clear_and_look_in_handler);
+	T_MUST(!setitimer(ITIMER_VIRTUAL, &often, NULL));
+	while (n_handled < 100) {
+		free(kept[i % 64]);
+		kept[i % 64] = malloc(i * 7919 % 100000);
+		i++;
+	}
+	T_MUST(!setitimer(ITIMER_VIRTUAL, &off, NULL));
+	T_EQ(n_wrong, 0);
+	for (i = 0; i < 64; i++)
+		free(kept[i]);
+}
+
 /* A child that writes page 1 of mem when told, and ends when told once more. */
 static pid_t start_child(char *mem, int tell[2], int told[2])
 {
@@ -442,6 +479,7 @@ int main(int argc, char **argv)
 	T_RUN(the_stack_and_the_heap_take_part);
 	T_RUN(writes_of_other_threads_are_seen);
 	T_RUN(any_thread_may_clear_and_look);
+	T_RUN(a_signal_handler_may_clear_and_look);
 	T_RUN(a_child_is_watched_from_outside);
 	T_RUN(writes_of_a_child_stay_its_own);
 	T_RUN(a_child_may_clear_itself);
