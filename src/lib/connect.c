@@ -52,6 +52,8 @@ static int accept_keeper(struct sdi_client *c, int *sock, pid_t keeper,
 			 const struct sdi_reply *reply)
 {
 	c->keeper = keeper;
+	if (reply->start_time != c->target.start_time)
+		return sdi_fail(EBUSY, "its keeper's place is taken by the keeper of another process");
 	int err = check_backend(c, reply);
 	if (err)
 		return err;

@@ -40,7 +40,7 @@ static int keeper_child(void *arg)
 		dup2(s->channel, SDI_WIRE_START_FD);
 	execve(s->command, s->argv, s->env);
 	s->err = errno;
-	_exit(127);
+	return 127;	/* clone() ends the process with it */
 }
 
 static int middle_child(void *arg)
@@ -49,7 +49,7 @@ static int middle_child(void *arg)
 
 	if (clone(keeper_child, s->stacks + 2 * STACK_SIZE, CLONE_VM | CLONE_VFORK, s) < 0)
 		s->err = errno;
-	_exit(0);
+	return 0;
 }
 
 /* All that a keeper needs of the environment: it must not be preloaded into, nor keep secrets. */

@@ -275,14 +275,14 @@ static int lie_fd(enum lie lie)
 	return fd;
 }
 
-static void lie_to(int sock, enum lie lie)
+static void lie_to(int sock, enum lie lie, uint64_t start_time)
 {
 	struct sdi_request rq;
 	int fds[SDI_WIRE_MAX_FDS];
 
 	while (!sdi_wire_recv(sock, &rq, sizeof(rq), fds, 0)) {
 		struct sdi_reply reply = { .magic = SDI_WIRE_MAGIC, .version = SDI_WIRE_VERSION,
-					   .op = rq.op };
+					   .op = rq.op, .start_time = start_time };
 		bool lies = rq.op == SDI_OP_READ;
 		int fd = lies ? lie_fd(lie) : -1;
 
@@ -304,12 +304,14 @@ static void lie_to(int sock, enum lie lie)
 static void lies_are_not_believed(void)
 {
 	struct k_target t = k_start();
+	struct softdirty_info info = { .size = sizeof(info) };
 	struct softdirty *local;
 	struct sdi_place p;
 	bool stale;
 
-	T_MUST(!sdi_place_open(true, &p) && !softdirty_open(t.pid, NULL, &local));
-	struct sdi_place_name name = name_of(local);
+	T_MUST(!sdi_place_open(true, &p) && !softdirty_open(t.pid, NULL, &local) &&
+	       !softdirty_info(local, &info));
+	struct sdi_place_name name = sdi_place_name(info.pid, info.start_time);
 	softdirty_close(local);
 	for (enum lie lie = HONEST; lie < N_LIES; lie++) {
 		int listener = sdi_place_listen(p.dir, &name, &stale);
@@ -321,7 +323,7 @@ static void lies_are_not_believed(void)
 		T_MUST(fcntl(listener, F_SETFL, 0) == 0);
 		pid_t pid = t_fork();
 		if (pid == 0) {
-			lie_to(accept(listener, NULL, NULL), lie);
+			lie_to(accept(listener, NULL, NULL), lie, info.start_time);
 			_exit(0);
 		}
 		close(listener);

@@ -23,6 +23,9 @@ struct k_target {
 /* First thing in main(): does not return in a keeper. */
 void k_main(int argc, char **argv);
 
+/* The path of this program, to start a keeper with. */
+const char *k_self(void);
+
 struct k_target k_start(void);
 void k_write(const struct k_target *t, unsigned page);	/* and wait until it is done */
 void k_exec(const struct k_target *t);			/* it calls exec and sleeps */

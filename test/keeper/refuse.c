@@ -212,7 +212,7 @@ static void the_keeper_serves_its_user_only(void)
 	struct softdirty *sd;
 	struct softdirty_options o = {
 		.size = sizeof(o), .flags = SOFTDIRTY_OPEN_SHARED, .backend = "wp-async",
-		.keeper = "/proc/self/exe",
+		.keeper = k_self(),
 	};
 	int err = softdirty_open(target.pid, &o, &sd);
 	T_OK(err == -EBUSY || err == -EOPNOTSUPP);

@@ -150,7 +150,7 @@ static void another_backend_is_refused(void)
 	struct softdirty *a = k_must_open(t.pid), *b;
 	struct softdirty_info info = { .size = sizeof(info) };
 	struct softdirty_options o = {
-		.size = sizeof(o), .flags = SOFTDIRTY_OPEN_SHARED, .keeper = "/proc/self/exe",
+		.size = sizeof(o), .flags = SOFTDIRTY_OPEN_SHARED, .keeper = k_self(),
 	};
 	const struct softdirty_backend *list;
 	size_t n;
@@ -277,7 +277,7 @@ static void a_missing_command_is_named(void)
 	T_EQ(softdirty_open(t.pid, &o, &sd), -EIO);
 	T_OK(strstr(softdirty_error(), "/bin/true"));
 	o.keeper = NULL;
-	setenv("SOFTDIRTY_COMMAND", "/proc/self/exe", 1);
+	setenv("SOFTDIRTY_COMMAND", k_self(), 1);
 	T_EQ(softdirty_open(t.pid, &o, &sd), 0);
 	unsetenv("SOFTDIRTY_COMMAND");
 	softdirty_stop(sd);

@@ -14,7 +14,7 @@
 
 enum { MAX_KIB = 4096 };
 
-static const char *command = "/proc/self/exe";
+static const char *command;
 static uint64_t size = 4ull << 30;
 
 static long long resident(pid_t pid, const char *key)
@@ -109,8 +109,7 @@ static void small_for_a_big_target(void)
 int main(int argc, char **argv)
 {
 	k_main(argc, argv);
-	if (argc > 1)
-		command = argv[1];
+	command = argc > 1 ? argv[1] : k_self();
 	if (geteuid())
 		k_private_runtime_dir();
 	/* Sanitizers keep a shadow of all memory, and freed memory for a while. */
