@@ -83,8 +83,13 @@ struct softdirty_options {
 				 * keeper with; NULL: the installed one, or $SOFTDIRTY_COMMAND */
 };
 enum softdirty_open_flags {
-	/* Hold the tracking in a keeper process, so that it outlives this handle and is shared
-	 * with every other program of the same user. Without it this handle is the keeper. */
+	/*
+	 * Hold the tracking in a keeper process, so that it outlives this handle and is shared
+	 * with every other program of the same user. Without it this handle is the keeper.
+	 * A keeper ends with its target, or by softdirty_stop(). When it is gone for any other
+	 * reason, the next call on the handle starts a new one, in which everything is dirty
+	 * (SOFTDIRTY_REASON_LOST if it was killed); or fails with -ENOENT, with EXISTING.
+	 */
 	SOFTDIRTY_OPEN_SHARED = 1 << 0,
 	/* With SHARED: do not start a keeper; fail with -ENOENT where there is none. */
 	SOFTDIRTY_OPEN_EXISTING = 1 << 1,
@@ -101,9 +106,12 @@ enum softdirty_open_flags {
  * -ESRCH       no such process (or it is a zombie)
  * -EPERM       not allowed to trace it: same user, or root (CAP_SYS_PTRACE), is needed
  * -EOPNOTSUPP  no backend (or not the one asked for) works on it; softdirty_error() lists why
- * -EBUSY       another softdirty, or a debugger, holds it: use SHARED, or end that one
+ * -EBUSY       another softdirty, or a debugger, holds it: use SHARED, or end that one; or with
+ *              SHARED and a backend: its keeper uses another one
  * -EINVAL      unknown backend or flag; -E2BIG: options.size has unknown non-zero bytes
- * -ENOENT      SOFTDIRTY_OPEN_EXISTING and no keeper
+ * -ENOENT      SOFTDIRTY_OPEN_EXISTING and no keeper; or no such command to start one with
+ * With SHARED also -EPERM if the runtime directory is not ours alone, and what creating a socket
+ * and a process may fail with.
  */
 int softdirty_open(pid_t pid, const struct softdirty_options *options, struct softdirty **ret);
 
@@ -132,6 +140,10 @@ enum softdirty_read_flags {
  * Lend the ranges of [start, end) written since the mark (end 0: to the end of memory). With
  * SOFTDIRTY_READ_CLEAR the mark moves for these addresses only. The list belongs to the handle and
  * lives until its next call. Neighbouring ranges differ in flags or reason.
+ *
+ * With SOFTDIRTY_OPEN_SHARED the mark has moved for good at the next call on the handle, or at
+ * softdirty_close(). If this process ends before that, the next read tells these ranges again: a
+ * consumer that is killed half way through the list loses nothing.
  *
  * Errors as softdirty_clear(); -EINVAL also for addresses that are not page aligned.
  */
@@ -164,7 +176,8 @@ int softdirty_forget(struct softdirty *sd, const char *mark);
 /*
  * Stop all threads of the target until softdirty_thaw(), softdirty_close() or the end of this
  * process, whichever is first. System calls that are waiting go on afterwards as if nothing
- * had happened.
+ * had happened. Other clients of the same keeper wait until then; after ten seconds they get
+ * -EBUSY.
  *
  * -EBUSY  already frozen, or a debugger has it; -EPERM, -ESRCH as softdirty_open()
  * -ETIMEDOUT  a thread sleeps in the kernel uninterruptibly; nothing is stopped any more
@@ -190,7 +203,7 @@ struct softdirty_info {
 /* Describe the handle. -EINVAL: size is larger than this library knows. */
 int softdirty_info(struct softdirty *sd, struct softdirty_info *ret);
 
-/* With SOFTDIRTY_OPEN_SHARED: end the keeper and with it all marks of all users. Else nothing. */
+/* With SOFTDIRTY_OPEN_SHARED: end the keeper and with it all marks. Else nothing. */
 int softdirty_stop(struct softdirty *sd);
 
 struct softdirty_backend {
