@@ -121,6 +121,7 @@ bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret)
 	l.vma.flags |= (l.inode ? SDI_VMA_FILE : 0) | special(l.name, l.inode);
 	if (l.inode && is_shmem(l.name, major))
 		l.vma.flags |= SDI_VMA_SHMEM;
+	l.vma.base = l.inode ? l.vma.start - l.offset : 0;
 	l.vma.ident = identity(major << 32 | minor, l.inode, l.vma.flags & SDI_VMA_SHARED);
 	*ret = l;
 	return true;

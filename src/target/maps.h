@@ -26,6 +26,7 @@ struct sdi_vma {
 	uint64_t start, end;
 	uint64_t ident;			/* equal for pieces of the same thing: hash of what is mapped
 					 * (0: anonymous private memory) */
+	uint64_t base;			/* where byte 0 of the file would be; 0 without a file */
 	uint32_t flags;
 };
 

@@ -22,7 +22,8 @@ int sdi_known_fresh(const struct sdi_maps *then, const struct sdi_maps *now,
 		while (old < end && old->end <= at)
 			old++;
 		for (const struct sdi_vma *o = old; o < end && o->start < v->end && !err; o++) {
-			if (o->ident != v->ident || o->flags & SDI_VMA_KERNEL)
+			if (o->ident != v->ident || o->base != v->base ||
+			    o->flags & SDI_VMA_KERNEL)
 				continue;
 			if (o->start > at)
 				err = sdi_ranges_append(fresh, at, o->start, SOFTDIRTY_NEW, 0);

@@ -16,7 +16,7 @@ static unsigned rnd(unsigned below)
 	return (seed >> 20) % below;
 }
 
-/* cells: 0 nothing, KERNEL the kernel's own, else 1 + identity */
+/* cells: 0 nothing, KERNEL the kernel's own, 1 no file, 2 and 3 two places of a file */
 static void random_maps(struct sdi_vma *v, struct sdi_maps *m, int *cells)
 {
 	unsigned gaps = 1 + rnd(4), at = rnd(5);
@@ -30,7 +30,7 @@ static void random_maps(struct sdi_vma *v, struct sdi_maps *m, int *cells)
 			end = PAGES;
 		v[m->n++] = (struct sdi_vma){
 			.start = (uint64_t)at * PAGE, .end = (uint64_t)end * PAGE,
-			.ident = what == KERNEL ? 0 : what - 1,
+			.ident = what == 2 || what == 3, .base = what == 3 ? PAGE : 0,
 			.flags = what == KERNEL ? SDI_VMA_KERNEL : SDI_VMA_READ,
 		};
 		for (; at < end; at++)

@@ -73,6 +73,13 @@ static void identity_is_device_inode_and_sharing(void)
 	T_OK(a != parsed("1000-2000 rw-p 0 fe:01 6 /a").vma.ident);
 }
 
+static void base_is_where_the_file_would_begin(void)
+{
+	T_EQ(parsed("9000-a000 r--p 3000 fe:01 5 /a").vma.base, 0x6000);
+	T_EQ(parsed("a000-b000 rw-p 4000 fe:01 5 /a").vma.base, 0x6000);
+	T_EQ(parsed("a000-b000 rw-p 0 00:00 0").vma.base, 0);
+}
+
 static void what_is_not_a_maps_line_is_refused(void)
 {
 	static const char *const bad[] = {
@@ -207,6 +214,7 @@ int main(void)
 	T_RUN(odd_names_are_only_names);
 	T_RUN(mappings_of_the_kernel_are_told_apart);
 	T_RUN(identity_is_device_inode_and_sharing);
+	T_RUN(base_is_where_the_file_would_begin);
 	T_RUN(what_is_not_a_maps_line_is_refused);
 	T_RUN(find_gives_the_mapping_or_the_next);
 	T_RUN(kind_follows_from_the_mapping);
