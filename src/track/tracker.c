@@ -509,16 +509,26 @@ static int read_and_clear(struct sdi_tracker *tr, struct sdi_mark *m,
 	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
 }
 
+/* Nothing that is found now could change the answer: all of the window is new to the mark already. */
+static bool sees_all(const struct sdi_mark *m, const struct softdirty_range *window)
+{
+	size_t i = sdi_ranges_find(&m->pending, window->start);
+
+	for (; i < m->pending.n && m->pending.r[i].start < window->end; i++)
+		if (!(m->pending.r[i].flags & SOFTDIRTY_NEW))
+			return false;
+	return sdi_ranges_cover(&m->pending, window->start, window->end);
+}
+
 static int read_only(struct sdi_tracker *tr, const struct sdi_mark *m,
 		     const struct sdi_ranges *window, struct sdi_ranges *ret)
 {
-	bool sees_all = sdi_ranges_cover(&m->pending, window->r[0].start, window->r[0].end);
 	struct sdi_ranges found = { 0 };
 	int err;
 
 	tr->from = window->r[0].start;
 	tr->to = window->r[0].end;
-	err = sees_all ? look(tr) : interval(tr, SDI_PEEK, &found);
+	err = sees_all(m, &window->r[0]) ? look(tr) : interval(tr, SDI_PEEK, &found);
 	tr->from = 0;
 	tr->to = END_OF_MEMORY;
 	if (!err) {
