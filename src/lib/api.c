@@ -208,6 +208,16 @@ API int softdirty_forget(struct softdirty *sd, const char *mark)
 	return done(err ? err : sd->ops->forget(sd, mark));
 }
 
+/* After exec the new memory must be watched first, which needs a thread that runs: any look does it. */
+static int look(struct softdirty *sd)
+{
+	struct sdi_lent lent = { 0 };
+	int err = sd->ops->pages(sd, 0, sysconf(_SC_PAGESIZE), &lent);
+
+	sd->ops->reclaim(sd);
+	return err;
+}
+
 API int softdirty_freeze(struct softdirty *sd)
 {
 	KEEP_ERRNO;
@@ -217,7 +227,9 @@ API int softdirty_freeze(struct softdirty *sd)
 		return sdi_fail(EBUSY, "this handle has frozen it already");
 	if (sd->target->self)
 		return sdi_fail(EBUSY, "a process cannot freeze itself");
-	int err = sd->ops->hold ? sd->ops->hold(sd) : 0;
+	int err = look(sd);
+	if (!err && sd->ops->hold)
+		err = sd->ops->hold(sd);
 	if (err)
 		return done(err);
 	err = sdi_freeze(sd->target, &sd->freezer);
