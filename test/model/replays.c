@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Programs that once failed, as `model` printed them. In the program itself, because it runs on
+ * machines that have no other file.
+ */
+#include "run.h"
+
+const char replays[] =
+	"# The memory that exec left must be watched anew before the target is frozen.\n"
+	"exec page=0 n=0 to=0 kind=0 prot=3 slot=3 tag=114\n"
+	"freeze page=0 n=0 to=0 kind=1 prot=3 slot=1 tag=117\n"
+	"\n"
+	"# A file that is not in the page cache is mapped, watched, and then locked. Must not hang.\n"
+	"mmap page=117 n=1 to=8 kind=3 prot=3 slot=3 tag=3\n"
+	"readclear page=0 n=0 to=0 kind=2 prot=3 slot=0 tag=5\n"
+	"mlock page=117 n=1 to=0 kind=0 prot=1 slot=2 tag=18\n"
+	"read page=0 n=0 to=0 kind=2 prot=3 slot=0 tag=19\n"
+	"\n"
+	"# Another part of the same file appears where one was, and nothing of either is populated.\n"
+	"filewrite page=11 n=1 to=0 kind=1 prot=3 slot=1 tag=227\n"
+	"mmap page=59 n=17 to=4 kind=5 prot=0 slot=3 tag=726\n"
+	"move page=66 n=6 to=26 kind=0 prot=3 slot=1 tag=740\n"
+	"readclear page=0 n=0 to=0 kind=0 prot=3 slot=1 tag=768\n"
+	"move page=26 n=1 to=27 kind=0 prot=3 slot=1 tag=867\n"
+	"readclear page=0 n=0 to=0 kind=0 prot=3 slot=0 tag=898\n"
+	"\n"
+	"# mremap puts a page next to a watched mapping, and the kernel joins them and forgets to watch\n"
+	"# either, but leaves the neighbour protected by name only. The last write must not get lost.\n"
+	"mmap page=22 n=1 to=19 kind=0 prot=3 slot=1 tag=71\n"
+	"mmap page=23 n=1 to=21 kind=5 prot=3 slot=2 tag=352\n"
+	"mmap page=24 n=13 to=24 kind=0 prot=3 slot=1 tag=511\n"
+	"memwrite page=22 n=4 to=0 kind=0 prot=1 slot=0 tag=522\n"
+	"mmap page=133 n=1 to=16 kind=0 prot=3 slot=2 tag=535\n"
+	"clear page=0 n=0 to=0 kind=0 prot=3 slot=1 tag=536\n"
+	"dontunmap page=133 n=1 to=25 kind=0 prot=3 slot=3 tag=557\n"
+	"store page=24 n=1 to=0 kind=0 prot=3 slot=1 tag=561\n"
+	"clear page=0 n=0 to=0 kind=0 prot=1 slot=0 tag=596\n"
+	"vmwrite page=24 n=1 to=0 kind=0 prot=3 slot=2 tag=599\n"
+	"readclear page=0 n=0 to=0 kind=0 prot=3 slot=1 tag=603\n"
+	"\n"
+	"# A page that one mark still has to be told as written was cut off and grown again since: it is new.\n"
+	"brk page=0 n=38 to=0 kind=0 prot=1 slot=3 tag=217\n"
+	"readclear page=0 n=0 to=0 kind=0 prot=1 slot=3 tag=247\n"
+	"sysread page=160 n=16 to=0 kind=0 prot=1 slot=2 tag=294\n"
+	"clear page=0 n=0 to=0 kind=2 prot=3 slot=3 tag=319\n"
+	"brk page=0 n=1 to=0 kind=0 prot=1 slot=3 tag=320\n"
+	"brk page=0 n=11 to=0 kind=0 prot=3 slot=0 tag=326\n"
+	"read page=165 n=1 to=0 kind=0 prot=3 slot=1 tag=348\n";
