@@ -86,12 +86,11 @@ enum softdirty_open_flags {
 	/*
 	 * Hold the tracking in a keeper process, so that it outlives this handle and is shared
 	 * with every other program of the same user. Without it this handle is the keeper.
-	 * A keeper ends with its target, or by softdirty_stop(). When it is gone for any other
-	 * reason, the next call on the handle starts a new one, in which everything is dirty
-	 * (SOFTDIRTY_REASON_LOST if it was killed); or fails with -ENOENT, with EXISTING.
+	 * A keeper ends with its target, or by softdirty_stop(). One that was killed is replaced
+	 * at the next call or open: everything is dirty then, with SOFTDIRTY_REASON_LOST.
 	 */
 	SOFTDIRTY_OPEN_SHARED = 1 << 0,
-	/* With SHARED: do not start a keeper; fail with -ENOENT where there is none. */
+	/* With SHARED: do not begin to track; fail with -ENOENT where no keeper does. */
 	SOFTDIRTY_OPEN_EXISTING = 1 << 1,
 	/* options.uffd holds the target's userfaultfd: attach without stopping the target. */
 	SOFTDIRTY_OPEN_UFFD = 1 << 2,

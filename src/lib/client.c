@@ -202,26 +202,36 @@ static int client_info(struct softdirty *sd, struct softdirty_info *ret)
 	return 0;
 }
 
-/* It hangs up when it has let go of everything; before that a new one could not begin. */
-static int client_stop(struct softdirty *sd)
+/* The keeper hangs up when it has let go of everything; before that a new one could not begin. */
+static int stop_keeper(struct sdi_client *c)
 {
-	struct sdi_client *c = client(sd);
 	struct sdi_request rq = sdi_client_request(SDI_OP_STOP, NULL);
 	struct sdi_reply reply;
 	int fds[SDI_WIRE_MAX_FDS];
 	autoclose int memfd = -1;
+	int err = sdi_client_exchange(c->sock, &rq, NULL, 0, &reply, &memfd);
 
-	if (c->sock < 0) {
-		int err = sdi_client_connect(c, false);
-
-		if (err)
-			return err == -ENOENT || err == -ESRCH ? 0 : err;
-	}
-	if (!sdi_client_exchange(c->sock, &rq, NULL, 0, &reply, &memfd))
+	if (!err)
 		while (!sdi_wire_recv(c->sock, &reply, sizeof(reply), fds, 0))
 			sdi_cleanup_fd(&fds[0]);
 	sdi_client_hang_up(c);
-	return 0;
+	return err;
+}
+
+/* What a killed keeper left is cleaned up by the one that replaces it. */
+static int client_stop(struct softdirty *sd)
+{
+	struct sdi_client *c = client(sd);
+
+	for (int i = 0; i < MAX_TRIES; i++) {
+		int err = c->sock < 0 ? sdi_client_connect(c, false) : 0;
+
+		if (err)
+			return err == -ENOENT || err == -ESRCH ? 0 : err;
+		if (!stop_keeper(c))
+			return 0;
+	}
+	return sdi_fail(EIO, "its keepers do not stop, they are killed");
 }
 
 static int client_hold(struct softdirty *sd)

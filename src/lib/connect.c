@@ -63,7 +63,7 @@ static int accept_keeper(struct sdi_client *c, int *sock, pid_t keeper,
 	return c->base.freezer ? tell_frozen(c) : 0;
 }
 
-/* -ENOENT: nobody is there, or not any more. */
+/* -EPIPE: it was just ending. */
 static int greet(struct sdi_client *c, int *sock)
 {
 	struct sdi_request rq = sdi_client_request(SDI_OP_HELLO, NULL);
@@ -86,7 +86,7 @@ static int greet(struct sdi_client *c, int *sock)
 	}
 	err = sdi_client_exchange(*sock, &rq, fds, n, &reply, &memfd);
 	if (err == -EPIPE)
-		return -ENOENT;
+		return err;
 	if (err)
 		return sdi_fail(-err, "process %d at its socket is no keeper, or one of another "
 				"version: end it (kill %d)", keeper, keeper);
@@ -94,13 +94,14 @@ static int greet(struct sdi_client *c, int *sock)
 	return err ? err : accept_keeper(c, sock, keeper, &reply);
 }
 
+/* -ENOENT: there is none; -ECONNREFUSED: it was killed, or does not listen yet. */
 static int find(struct sdi_client *c, const struct sdi_place *place)
 {
 	struct sdi_place_name name = sdi_place_name(c->target.pid, c->target.start_time);
 	autoclose int sock = sdi_place_connect(place->dir, &name);
 
-	if (sock == -ENOENT)
-		return -ENOENT;
+	if (sock == -ENOENT || sock == -ECONNREFUSED)
+		return sock;
 	if (sock < 0)
 		return sdi_fail(-sock, "cannot connect to %s/%s.sock: %s", place->path, name.text,
 				strerror(-sock));
@@ -168,6 +169,7 @@ static int start(struct sdi_client *c, const struct sdi_place *place)
 	return err ? err : accept_keeper(c, &ours, reply.keeper, &reply);
 }
 
+/* A keeper that was killed is replaced in any case: its marks must be told that they are lost. */
 static int find_or_start(struct sdi_client *c, bool may_start, const struct sdi_place *place)
 {
 	uint64_t deadline = sdi_now_ns() + PATIENCE_NS;
@@ -175,12 +177,11 @@ static int find_or_start(struct sdi_client *c, bool may_start, const struct sdi_
 	for (;;) {
 		int err = find(c, place);
 
-		if (err != -ENOENT)
-			return err;
-		if (!may_start)
+		if (err == -ENOENT && !may_start)
 			return sdi_fail(ENOENT, "no keeper tracks it");
-		err = start(c, place);
-		if (err != -EALREADY)
+		if (err == -ENOENT || err == -ECONNREFUSED)
+			err = start(c, place);
+		if (err != -EALREADY && err != -EPIPE)
 			return err;
 		if (sdi_now_ns() > deadline)
 			return sdi_fail(EBUSY, "a keeper of it has locked its file in %s, but does "

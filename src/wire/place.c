@@ -129,9 +129,6 @@ int sdi_place_connect(int dir, const struct sdi_place_name *name)
 	do
 		err = connect(sock, (struct sockaddr *)&addr, sizeof(addr)) ? errno : 0;
 	while (err == EINTR);
-	/* A socket file that nobody listens to belongs to a keeper that was killed. */
-	if (err == ECONNREFUSED)
-		return -ENOENT;
 	return err ? -err : take_fd(&sock);
 }
 

@@ -32,7 +32,10 @@ struct sdi_place_name {
 };
 struct sdi_place_name sdi_place_name(pid_t pid, uint64_t start_time);
 
-/* Connect to the keeper there. Returns the socket, -ENOENT (there is none), or -errno. */
+/*
+ * Connect to the keeper there. Returns the socket, -ENOENT (there is none), -ECONNREFUSED (it was
+ * killed, or does not listen yet), or another -errno.
+ */
 int sdi_place_connect(int dir, const struct sdi_place_name *name);
 
 /* Get the lock. Returns its descriptor, -EAGAIN (somebody else has it), or -errno. */
