@@ -168,7 +168,7 @@ static int try_backend(struct sdi_tracker *tr, const struct sdi_backend *b, stru
 	int err = b->probe(why);
 
 	/* What a step says of its success is not the reason why the next one fails. */
-	if (!err) {
+	if (!err && !(b->takes_uffd && tr->uffd >= 0)) {
 		*why = (struct sdi_why){ 0 };
 		err = b->suits(&tr->target, why);
 	}

@@ -35,6 +35,7 @@ enum sdi_collect {
 
 struct sdi_backend {
 	const char *name;
+	bool takes_uffd;	/* attach() takes tr->uffd; with one it need not ask suits() */
 
 	/* Does this kernel have it? Found out by doing it in own memory. 0 or -EOPNOTSUPP. */
 	int (*probe)(struct sdi_why *why);

@@ -733,6 +733,7 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 
 const struct sdi_backend sdi_backend_wp_async = {
 	.name = "wp-async",
+	.takes_uffd = true,
 	.probe = wp_probe,
 	.suits = wp_suits,
 	.attach = wp_attach,
