@@ -313,6 +313,7 @@ static void lies_are_not_believed(void)
 	       !softdirty_info(local, &info));
 	struct sdi_place_name name = sdi_place_name(info.pid, info.start_time);
 	softdirty_close(local);
+	unsetenv("SOFTDIRTY_BACKEND");	/* the liar claims to have another one */
 	for (enum lie lie = HONEST; lie < N_LIES; lie++) {
 		int listener = sdi_place_listen(p.dir, &name, &stale);
 		struct softdirty *sd;
@@ -377,8 +378,8 @@ int main(int argc, char **argv)
 	T_RUN(wrong_arguments_get_an_error);
 	T_RUN(a_client_that_does_not_read);
 	T_RUN(many_connections);
-	T_RUN(lies_are_not_believed);
 	T_RUN(a_client_without_descriptors_loses_nothing);
 	T_RUN(a_client_that_holds_for_ever);
+	T_RUN(lies_are_not_believed);
 	return t_done();
 }
