@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +24,15 @@
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
+#endif
+#ifndef SYS_openat2
+#define SYS_openat2 437		/* Linux 5.6 */
+#endif
+#ifndef SYS_open_tree
+#define SYS_open_tree 428	/* Linux 5.2 */
+#endif
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
 #endif
 
 /* Numbers of /proc/PID/stat from field `first` on. Field 2 is the name, which may hold anything,
@@ -267,12 +277,43 @@ void sdi_target_close(struct sdi_target *t)
 	t->pidfd = t->procfd = -1;
 }
 
+/* /proc without what is mounted over files in it; for root. */
+static int open_below(pid_t pid, const char *name, int flags)
+{
+	char path[128];
+	autoclose int proc = syscall(SYS_open_tree, AT_FDCWD, "/proc", OPEN_TREE_CLONE);
+
+	if (proc < 0)
+		return sdi_fail(EBUSY, "its /proc files are covered (end: softdirty mount --over)");
+	snprintf(path, sizeof(path), "%d/%s", pid, name);
+	int fd = openat(proc, path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/*
+ * softdirty mount --over covers pagemap and clear_refs by files that hide our own write protection:
+ * tracking through these would call all pages clean. Nor may they be opened: the server that answers
+ * may be waiting for us.
+ */
+static int open_real(const struct sdi_target *t, const char *name, int flags)
+{
+	struct open_how how = { .flags = flags | O_CLOEXEC, .resolve = RESOLVE_NO_XDEV };
+	int fd = syscall(SYS_openat2, t->procfd, name, &how, sizeof(how));
+
+	if (fd < 0 && errno == EXDEV)
+		return open_below(t->pid, name, flags);
+	/* Before Linux 5.6, or with a seccomp filter that does not know it. */
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+		fd = openat(t->procfd, name, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int sdi_target_openat(const struct sdi_target *t, const char *name, int flags)
 {
 	struct sdi_status st = { 0 };
 	char thread[64], path[128];
-	int fd = openat(t->procfd, name, flags | O_CLOEXEC);
-	int err = fd < 0 ? -errno : 0;
+	int fd = open_real(t, name, flags);
+	int err = fd < 0 ? fd : 0;
 
 	/* Asked after opening: the memory behind fd is that of a task that was alive. */
 	int gone_err = sdi_status_read(t->procfd, "status", &st);
