@@ -95,7 +95,9 @@ static void writev_and_pwrite_clear(void)
 	int fd = iface_open(getpid(), "clear_refs", O_WRONLY);
 
 	prepare();
-	T_EQ(writev(fd, iov, 2), 2);
+	/* Files of FUSE get all pieces as one. */
+	int n = iface_is_proc() ? 2 : 1;
+	T_EQ(writev(fd, iov, n), n);
 	T_EQ(iface_dirty_pages(mem, 4), 0);
 	prepare();
 	T_EQ(pwrite(fd, "4", 1, 0), 1);
