@@ -112,8 +112,8 @@ static void no_descriptor_is_left(void)
 	T_MUST(!softdirty_borrow(t.pid, &o.uffd));
 	T_EQ(softdirty_open(-1, &o, &sd), -EINVAL);
 	T_OK(close(o.uffd) && errno == EBADF);
-	T_EQ(softdirty_borrow(getppid(), &o.uffd), -ESRCH);
 	ptrace(PTRACE_DETACH, t.pid, 0, 0);
+	T_EQ(softdirty_borrow(t.pid, &o.uffd), -ESRCH);
 	k_end(&t);
 	dead.pid = 0;
 	k_end(&dead);
