@@ -68,6 +68,16 @@ int sdi_ranges_append(struct sdi_ranges *list, uint64_t start, uint64_t end, uin
 	return sdi_ranges_push(list, start, end, flags, reason);
 }
 
+int sdi_ranges_push_all(struct sdi_ranges *list, const struct sdi_ranges *from)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < from->n && !err; i++)
+		err = sdi_ranges_push(list, from->r[i].start, from->r[i].end, from->r[i].flags,
+				      from->r[i].reason);
+	return err;
+}
+
 static int strength(uint32_t flags)
 {
 	if (flags & SOFTDIRTY_NEW)

@@ -37,6 +37,9 @@ int sdi_ranges_append(struct sdi_ranges *list, uint64_t start, uint64_t end, uin
 int sdi_ranges_push(struct sdi_ranges *list, uint64_t start, uint64_t end, uint32_t flags,
 		    uint32_t reason);
 
+/* Push all runs of another list. Returns 0 or -ENOMEM. */
+int sdi_ranges_push_all(struct sdi_ranges *list, const struct sdi_ranges *from);
+
 /* Bring pushed runs into order; where they overlap the stronger why wins. Returns 0 or -ENOMEM. */
 int sdi_ranges_sort(struct sdi_ranges *list);
 

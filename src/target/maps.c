@@ -163,6 +163,21 @@ int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg)
 	return -ESRCH;
 }
 
+static int push(struct sdi_maps *m, const struct sdi_vma *v)
+{
+	if (m->n == m->cap) {
+		size_t cap = m->cap ? m->cap + m->cap / 2 : 64;
+		struct sdi_vma *p = realloc(m->v, cap * sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		m->v = p;
+		m->cap = cap;
+	}
+	m->v[m->n++] = *v;
+	return 0;
+}
+
 /* What was read later wins nothing: a mapping that grew downwards meanwhile is cut. */
 static int add(void *arg, const struct sdi_maps_line *l)
 {
@@ -171,18 +186,18 @@ static int add(void *arg, const struct sdi_maps_line *l)
 
 	if (m->n && v.start < m->v[m->n - 1].end)
 		v.start = m->v[m->n - 1].end;
-	if (v.start >= v.end)
-		return 0;
-	if (m->n == m->cap) {
-		size_t cap = m->cap ? m->cap + m->cap / 2 : 64;
-		struct sdi_vma *p = realloc(m->v, cap * sizeof(*p));
-		if (!p)
-			return -ENOMEM;
-		m->v = p;
-		m->cap = cap;
-	}
-	m->v[m->n++] = v;
-	return 0;
+	return v.start < v.end ? push(m, &v) : 0;
+}
+
+int sdi_maps_select(const struct sdi_maps *m, bool (*choose)(void *arg, const struct sdi_vma *v),
+		    void *arg, struct sdi_maps *ret)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < m->n && !err; i++)
+		if (!(m->v[i].flags & SDI_VMA_KERNEL) && choose(arg, &m->v[i]))
+			err = push(ret, &m->v[i]);
+	return err;
 }
 
 int sdi_maps_read(const struct sdi_target *t, struct sdi_maps *m)

@@ -56,6 +56,10 @@ int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg);
 /* Parse one NUL-terminated line without its newline. Returns false if it is not a maps line. */
 bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret);
 
+/* Append to *ret those that choose() wants, without the kernel's own. 0 or -ENOMEM. */
+int sdi_maps_select(const struct sdi_maps *m, bool (*choose)(void *arg, const struct sdi_vma *v),
+		    void *arg, struct sdi_maps *ret);
+
 /* The mapping that holds addr, or the next one, or NULL. */
 const struct sdi_vma *sdi_maps_find(const struct sdi_maps *m, uint64_t addr);
 

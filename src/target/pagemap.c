@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "target/smaps.h"
 
 /* The kernel works with 512 regions at a time (PAGEMAP_WALK_SIZE). A call that is given more and
  * finishes returns the walk_end of an earlier pass, so never give it more. */
@@ -134,6 +135,14 @@ static uint64_t pace(uint64_t chunk, uint64_t took_ns)
 	return took_ns > LONG_NS ? MAX(chunk / 2, (uint64_t)CHUNK_MIN) : chunk;
 }
 
+/* Where it is not worth while any more to scan on from v: at the first wide gap, or at `to`. */
+static uint64_t before_gap(const struct sdi_maps *m, const struct sdi_vma *v, uint64_t to)
+{
+	while (v->end < to && v + 1 < m->v + m->n && v[1].start - v->end < 16 * CHUNK_MIN)
+		v++;
+	return MIN(v->end, to);
+}
+
 static int each_by_scan(int pagemap, const struct sdi_maps *m, uint64_t any, bool gently,
 			uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg)
 {
@@ -150,6 +159,7 @@ static int each_by_scan(int pagemap, const struct sdi_maps *m, uint64_t any, boo
 			break;
 		start = MAX(start, v->start);
 		uint64_t to = gently ? MIN(end, (start + chunk) & ~(uint64_t)(CHUNK_MIN - 1)) : end;
+		to = before_gap(m, v, to);
 		uint64_t before = sdi_now_ns();
 		int err = sdi_scan(pagemap, &what, start, to, fn, arg);
 		if (err)
@@ -216,8 +226,42 @@ static int each_by_entries(int pagemap, const struct sdi_maps *m, uint64_t any, 
 	return 0;
 }
 
-int sdi_pages_each(int pagemap, const struct sdi_maps *m, uint64_t any, bool gently,
-		   uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg)
+/* Reading the entries of empty space takes 1 s for each TiB. Beyond this much smaps is faster. */
+#define SPARSE (64ull << 30)
+
+static bool is_sparse(const struct sdi_maps *m, uint64_t start, uint64_t end)
+{
+	const struct sdi_vma *v = sdi_maps_find(m, start);
+	uint64_t size = 0;
+
+	for (; v && v < m->v + m->n && v->start < end; v++)
+		size += MIN(v->end, end) - MAX(v->start, start);
+	return size > SPARSE;
+}
+
+struct sparse {
+	int pagemap;
+	const struct sdi_maps *m;
+	uint64_t any, start, end;
+	sdi_scan_fn *fn;
+	void *arg;
+};
+
+static int visit_mapping(void *arg, const struct sdi_vma *v, uint32_t flags)
+{
+	const struct sparse *s = arg;
+	uint64_t start = MAX(v->start, s->start), end = MIN(v->end, s->end);
+
+	if (start >= end)
+		return 0;
+	if (flags & SDI_SMAP_POPULATED)
+		return each_by_entries(s->pagemap, s->m, s->any, start, end, s->fn, s->arg);
+	return flags & SDI_SMAP_NEW && s->any & PAGE_IS_SOFT_DIRTY ?
+	       s->fn(s->arg, start, end, PAGE_IS_SOFT_DIRTY) : 0;
+}
+
+int sdi_pages_each(const struct sdi_target *t, int pagemap, const struct sdi_maps *m, uint64_t any,
+		   bool gently, uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg)
 {
 	size_t n = m->n;
 
@@ -227,8 +271,12 @@ int sdi_pages_each(int pagemap, const struct sdi_maps *m, uint64_t any, bool gen
 	if (!n)
 		return 0;
 	end = MIN(end, m->v[n - 1].end);
-	return sdi_scan_works() ? each_by_scan(pagemap, m, any, gently, start, end, fn, arg) :
-				  each_by_entries(pagemap, m, any, start, end, fn, arg);
+	if (sdi_scan_works())
+		return each_by_scan(pagemap, m, any, gently, start, end, fn, arg);
+	if (!t || !is_sparse(m, start, end))
+		return each_by_entries(pagemap, m, any, start, end, fn, arg);
+	struct sparse s = { pagemap, m, any, start, end, fn, arg };
+	return sdi_smaps_each(t, visit_mapping, &s);
 }
 
 struct populated {
@@ -258,11 +306,11 @@ static int add_region(void *arg, uint64_t start, uint64_t end, uint64_t categori
 	return 0;
 }
 
-int sdi_populated(int pagemap, const struct sdi_maps *m, uint64_t start, uint64_t end,
-		  uint32_t extra, uint32_t reason, struct sdi_ranges *out)
+int sdi_populated(const struct sdi_target *t, int pagemap, const struct sdi_maps *m, uint64_t start,
+		  uint64_t end, uint32_t extra, uint32_t reason, struct sdi_ranges *out)
 {
 	struct populated p = { sdi_maps_find(m, start), m->v + m->n, extra, reason, out };
 
-	return !p.v ? 0 : sdi_pages_each(pagemap, m, PAGE_IS_PRESENT | PAGE_IS_SWAPPED, true, start,
-					 end, add_region, &p);
+	return !p.v ? 0 : sdi_pages_each(t, pagemap, m, PAGE_IS_PRESENT | PAGE_IS_SWAPPED, true,
+					 start, end, add_region, &p);
 }

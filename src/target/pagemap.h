@@ -37,10 +37,11 @@ uint64_t sdi_scan_guard(void);		/* PAGE_IS_GUARD or 0 */
 /*
  * Visit the pages of the mappings in [start, end) that are of any of these categories, ascending; on
  * kernels without PAGEMAP_SCAN by reading the entries. A region may span mappings, also ones that
- * are newer than the list. gently: let the target's own mmap() calls in between. Allocates nothing.
+ * are newer than the list. gently: let the target's own mmap() calls in between. With t NULL it
+ * allocates nothing; else it steps over what smaps says is empty, where that is faster.
  */
-int sdi_pages_each(int pagemap, const struct sdi_maps *m, uint64_t any, bool gently,
-		   uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg);
+int sdi_pages_each(const struct sdi_target *t, int pagemap, const struct sdi_maps *m, uint64_t any,
+		   bool gently, uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg);
 
 /* SOFTDIRTY_* kinds for categories of a page in that mapping. */
 uint32_t sdi_kind(const struct sdi_vma *v, uint64_t categories);
@@ -49,7 +50,7 @@ uint32_t sdi_kind(const struct sdi_vma *v, uint64_t categories);
  * Append the populated pages of the mappings in [start, end) to *out with what they are and with
  * extra flags and reason; ascending. Guard pages are not among them.
  */
-int sdi_populated(int pagemap, const struct sdi_maps *m, uint64_t start, uint64_t end,
-		  uint32_t extra, uint32_t reason, struct sdi_ranges *out);
+int sdi_populated(const struct sdi_target *t, int pagemap, const struct sdi_maps *m, uint64_t start,
+		  uint64_t end, uint32_t extra, uint32_t reason, struct sdi_ranges *out);
 
 #endif

@@ -22,16 +22,6 @@ static bool starts(const char *text, const char *with)
 	return !strncmp(text, with, strlen(with));
 }
 
-static bool is_shmem(const struct sdi_maps_line *l)
-{
-	static const char *const names[] = { "/memfd:", "/dev/zero", "/SYSV", "/dev/shm/" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (starts(l->name, names[i]))
-			return l->inode;
-	return false;
-}
-
 /* "VmFlags: rd wr mr mw me ac sd": Documentation/filesystems/proc.rst */
 static uint32_t vm_flags(const char *text)
 {
@@ -73,7 +63,7 @@ static int visit_line(void *arg, char *line)
 			return -EIO;
 		w->open = true;
 		w->vma = l.vma;
-		w->flags = is_shmem(&l) ? SDI_SMAP_SHMEM : 0;
+		w->flags = 0;
 	}
 	return 0;
 }

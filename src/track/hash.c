@@ -1,391 +1,55 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * hash: no help from the kernel. Every populated page is read and its XXH3 compared with the one of
- * the last time. The target is never stopped: a page that changes while it is read gets a hash
- * that fits neither content, and is reported once more next time.
- *
- * The table has one block for each 512 pages in which there is anything, as page tables do, and so is
- * as large as those: 8 bytes a page.
- *
- *	block    |v|v| | |v| ... 512 |	  value 0: as it was born. No page, or zeros in anonymous
- *					  memory; no page or the file's own in a private file mapping
- *
- * Reading swapped pages brings them back to memory; nothing else in the target changes.
+ * hash: no help from the kernel. Every populated page is read and compared with the last time, so it
+ * works everywhere, and every look costs reading all of it. The target is never stopped.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "target/pagemap.h"
+#include "track/content.h"
+#include "track/kinds.h"
 #include "track/known.h"
 #include "track/tracker.h"
 
-enum {
-	BLOCK = 512,		/* pages */
-	BATCH = 64,		/* pages read at once: as much as stays in the second cache */
-};
-
-/* Values that are no hash. */
-enum { BORN = 0, UNREADABLE = 1, FIRST_HASH = 2 };
-
-struct block {
-	uint64_t first;
-	uint64_t value[BLOCK];
-};
-
 struct hash {
-	int mem;			/* /proc/PID/mem */
-	uint64_t page;			/* size of one */
-	uint64_t zero;			/* hash of a page of zeros */
-	char *buf;			/* BATCH pages */
-	struct block **table;		/* in order of .first, but see find() */
-	size_t n, n_sorted, cap;
+	struct sdi_content *content;
 	struct sdi_maps known;		/* as of the last SDI_TAKE */
+	struct sdi_kinds kinds;
 };
 
-/* What is being looked at: one block and what is there now. */
-struct look {
-	struct sdi_tracker *tr;
-	struct hash *h;
-	enum sdi_collect how;
-	struct sdi_ranges pages;	/* populated now */
-	struct sdi_ranges changed;
-	uint64_t first;			/* of this block */
-	uint64_t value[BLOCK];
-	uint32_t kind[BLOCK];		/* 0: not populated */
-	uint16_t todo[BLOCK];		/* indexes of pages to read */
-	size_t n_todo;
-};
-
-/* --- the table ------------------------------------------------------------------------------ */
-
-static int by_first(const void *pa, const void *pb)
+/* Shared memory that the target can never write, such as a file of locale data, is left out. */
+static bool may_write(void *arg, const struct sdi_vma *v)
 {
-	const struct block *a = *(struct block *const *)pa, *b = *(struct block *const *)pb;
+	struct hash *h = arg;
 
-	return a->first < b->first ? -1 : a->first > b->first;
-}
-
-/* Index of the first block at or after `first` of those that were there when the round began. */
-static size_t find(const struct hash *h, uint64_t first)
-{
-	size_t lo = 0, hi = h->n_sorted;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (h->table[mid]->first >= first)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return lo;
-}
-
-/* A new block goes to the end of the table until the round is over. */
-static struct block *add_block(struct hash *h, uint64_t first)
-{
-	if (h->n == h->cap) {
-		size_t cap = h->cap ? h->cap + h->cap / 2 : 64;
-		struct block **table = realloc(h->table, cap * sizeof(*table));
-
-		if (!table)
-			return NULL;
-		h->table = table;
-		h->cap = cap;
-	}
-	struct block *b = calloc(1, sizeof(*b));
-	if (b) {
-		b->first = first;
-		h->table[h->n++] = b;
-	}
-	return b;
-}
-
-static bool is_empty(const uint64_t *value)
-{
-	for (int i = 0; i < BLOCK; i++)
-		if (value[i] != BORN)
-			return false;
-	return true;
-}
-
-/* Also after a round that failed: it must not leave the table out of order. */
-static void end_round(struct hash *h)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < h->n; i++) {
-		if (is_empty(h->table[i]->value))
-			free(h->table[i]);
-		else
-			h->table[n++] = h->table[i];
-	}
-	if (n > h->n_sorted || n < h->n)
-		qsort(h->table, n, sizeof(*h->table), by_first);
-	h->n = h->n_sorted = n;
-}
-
-/* --- reading pages -------------------------------------------------------------------------- */
-
-static uint64_t hash_page(const struct hash *h, const void *content)
-{
-	uint64_t hash = XXH3_64bits(content, h->page);
-
-	return hash < FIRST_HASH ? FIRST_HASH : hash;
-}
-
-/*
- * /proc/PID/mem also reads what the target itself may not, PROT_NONE. But of a device it would read
- * the registers. Such mappings are never in l->pages where PAGEMAP_SCAN made them (it steps over
- * VM_PFNMAP), and are files.
- */
-static bool may_force(const struct look *l, uint64_t addr)
-{
-	const struct sdi_vma *v = sdi_maps_find(&l->tr->maps, addr);
-
-	return sdi_scan_works() || (v && !(v->flags & SDI_VMA_FILE));
-}
-
-/* One page that process_vm_readv() refused. */
-static int read_hard(struct look *l, int i)
-{
-	struct hash *h = l->h;
-	uint64_t addr = l->first + i * h->page;
-	ssize_t n = -1;
-
-	l->value[i] = UNREADABLE;
-	if (may_force(l, addr))
-		n = pread(h->mem, h->buf, h->page, addr);
-	if (n == 0)
-		return -ESRCH;	/* that memory is gone */
-	if (n == (ssize_t)h->page)
-		l->value[i] = hash_page(h, h->buf);
-	return 0;
-}
-
-/* Read todo[from ... to) at once; the count of pages that came. */
-static size_t read_easy(struct look *l, size_t from, size_t to)
-{
-	struct iovec remote[BATCH], local = { l->h->buf, (to - from) * l->h->page };
-	unsigned long n_remote = 0;
-
-	for (size_t k = from; k < to; k++) {
-		if (k > from && l->todo[k] == l->todo[k - 1] + 1) {
-			remote[n_remote - 1].iov_len += l->h->page;
-			continue;
-		}
-		remote[n_remote].iov_base = (void *)(uintptr_t)(l->first + l->todo[k] * l->h->page);
-		remote[n_remote++].iov_len = l->h->page;
-	}
-	ssize_t n = process_vm_readv(l->tr->target.pid, &local, 1, remote, n_remote, 0);
-	return n > 0 ? n / l->h->page : 0;
-}
-
-static int read_todo(struct look *l)
-{
-	for (size_t at = 0; at < l->n_todo;) {
-		size_t to = MIN(at + BATCH, l->n_todo);
-		size_t got = read_easy(l, at, to);
-
-		for (size_t k = 0; k < got; k++)
-			l->value[l->todo[at + k]] =
-				hash_page(l->h, l->h->buf + k * l->h->page);
-		at += got;
-		if (at < to) {
-			int err = read_hard(l, l->todo[at++]);
-			if (err)
-				return err;
-		}
-	}
-	return 0;
-}
-
-/* --- one block ------------------------------------------------------------------------------ */
-
-static uint64_t block_end(const struct look *l)
-{
-	return l->first + BLOCK * l->h->page;
-}
-
-/* What is populated in this block; r is the first run that may be. */
-static void list_block(struct look *l, size_t r)
-{
-	memset(l->value, 0, sizeof(l->value));
-	memset(l->kind, 0, sizeof(l->kind));
-	l->n_todo = 0;
-	for (; r < l->pages.n && l->pages.r[r].start < block_end(l); r++) {
-		uint64_t from = MAX(l->pages.r[r].start, l->first);
-		uint64_t to = MIN(l->pages.r[r].end, block_end(l));
-		uint32_t kind = l->pages.r[r].flags;
-		bool file = (kind & SOFTDIRTY_FILE) && !(kind & SOFTDIRTY_SHARED);
-
-		for (; from < to; from += l->h->page) {
-			int i = (from - l->first) / l->h->page;
-
-			l->kind[i] = kind;
-			if (!file && !(kind & SOFTDIRTY_ZERO))
-				l->todo[l->n_todo++] = i;
-		}
-	}
-}
-
-/* Compare the part of the mapping that lies in this block. */
-static int report(struct look *l, const struct block *b, const struct sdi_vma *v)
-{
-	bool anonymous = !(v->flags & (SDI_VMA_FILE | SDI_VMA_SHARED));
-	uint64_t from = MAX(MAX(v->start, l->first), l->tr->from);
-	uint64_t to = MIN(MIN(v->end, block_end(l)), l->tr->to);
-
-	for (; from < to; from += l->h->page) {
-		int i = (from - l->first) / l->h->page;
-		uint64_t before = b ? b->value[i] : BORN, now = l->value[i];
-
-		/* A page of zeros is what it was born as, whether a page stands for it or not. */
-		if (anonymous && now == l->h->zero)
-			now = l->value[i] = BORN;
-		uint32_t kind = l->kind[i] ? l->kind[i] : sdi_vma_kind(v);
-		int err = 0;
-
-		if (now == UNREADABLE)
-			err = sdi_ranges_append(&l->changed, from, from + l->h->page,
-						SOFTDIRTY_UNTRACKED | kind,
-						SOFTDIRTY_REASON_UNREADABLE);
-		else if (now != before)
-			err = sdi_ranges_append(&l->changed, from, from + l->h->page,
-						SOFTDIRTY_WRITTEN | kind, 0);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static int look_at_block(struct look *l, struct block *b, size_t first_run)
-{
-	const struct sdi_maps *m = &l->tr->maps;
-
-	list_block(l, first_run);
-	int err = read_todo(l);
-	const struct sdi_vma *v = sdi_maps_find(m, l->first);
-	for (; !err && v && v < m->v + m->n && v->start < block_end(l); v++)
-		err = report(l, b, v);
-	if (err || l->how == SDI_PEEK)
-		return err;
-	if (!b && is_empty(l->value))
-		return 0;
-	if (!b)
-		b = add_block(l->h, l->first);
-	if (!b)
-		return -ENOMEM;
-	memcpy(b->value, l->value, sizeof(b->value));
-	return 0;
-}
-
-/* Every block with a populated page or an old value in it, in order. */
-static int look_at_blocks(struct look *l)
-{
-	struct hash *h = l->h;
-	const uint64_t size = BLOCK * h->page;
-	uint64_t at = l->tr->from & ~(size - 1);
-
-	for (;;) {
-		size_t t = find(h, at), r = sdi_ranges_find(&l->pages, at);
-		uint64_t old = t < h->n_sorted ? h->table[t]->first : UINT64_MAX;
-		uint64_t run = r < l->pages.n ? MAX(l->pages.r[r].start, at) & ~(size - 1) :
-						UINT64_MAX;
-
-		l->first = MIN(old, run);
-		if (l->first >= l->tr->to || l->first == UINT64_MAX)
-			return 0;
-		int err = look_at_block(l, old == l->first ? h->table[t] : NULL, r);
-		if (err)
-			return err;
-		at = l->first + size;
-	}
-}
-
-/* --- what the blocks do not show -------------------------------------------------------------- */
-
-static int push_all(const struct sdi_ranges *from, struct sdi_ranges *to)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < from->n && !err; i++)
-		err = sdi_ranges_push(to, from->r[i].start, from->r[i].end, from->r[i].flags,
-				      from->r[i].reason);
-	return err;
-}
-
-/*
- * Shared memory keeps what was written to it when the page table forgets the page (MADV_DONTNEED,
- * reclaim), and only faulting it in again would tell what it holds.
- */
-static int push_empty_shared(struct look *l, struct sdi_ranges *found)
-{
-	const struct sdi_maps *m = &l->tr->maps;
-	struct sdi_ranges shared = { 0 }, empty = { 0 };
-	int err = 0;
-
-	for (size_t i = 0; i < m->n && !err; i++)
-		if (m->v[i].flags & SDI_VMA_SHARED)
-			err = sdi_ranges_append(&shared, m->v[i].start, m->v[i].end,
-						SOFTDIRTY_UNTRACKED | sdi_vma_kind(&m->v[i]),
-						SOFTDIRTY_REASON_UNREADABLE);
-	if (!err)
-		err = sdi_ranges_subtract(&shared, &l->pages, &empty);
-	if (!err)
-		err = push_all(&empty, found);
-	sdi_ranges_fini(&shared);
-	sdi_ranges_fini(&empty);
-	return err;
-}
-
-/* --- the backend ---------------------------------------------------------------------------- */
-
-static int collect(struct look *l, struct sdi_ranges *found)
-{
-	struct sdi_tracker *tr = l->tr;
-	struct sdi_ranges fresh = { 0 }, rest = { 0 };
-	int err = sdi_known_fresh(&l->h->known, &tr->maps, &fresh);
-
-	if (!err)
-		err = sdi_populated(tr->pagemap, &tr->maps, tr->from, tr->to, 0, 0, &l->pages);
-	if (!err)
-		err = look_at_blocks(l);
-	if (!err)
-		err = sdi_ranges_subtract(&l->changed, &fresh, &rest);
-	if (!err)
-		err = push_all(&fresh, found);
-	if (!err)
-		err = push_all(&rest, found);
-	if (!err)
-		err = push_empty_shared(l, found);
-	if (!err && l->how == SDI_TAKE)
-		err = sdi_known_set(&l->h->known, &tr->maps);
-	sdi_ranges_fini(&fresh);
-	sdi_ranges_fini(&rest);
-	return err;
+	return !(v->flags & SDI_VMA_SHARED) || sdi_kinds_find(&h->kinds, v) &
+					       (SDI_SMAP_MAYWRITE | SDI_SMAP_SPECIAL);
 }
 
 static int hash_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
-	struct look *l = calloc(1, sizeof(*l));
+	struct sdi_ranges fresh = { 0 };
+	struct sdi_maps m = { 0 };
+	struct hash *h = tr->state;
+	/* Without smaps nothing is known of files, and so none is left out. */
+	sdi_kinds_learn(&h->kinds, &tr->target, &tr->maps);
 
-	if (!l)
-		return -ENOMEM;
-	*l = (struct look){ .tr = tr, .h = tr->state, .how = how };
-	int err = collect(l, found);
-	end_round(l->h);
-	sdi_ranges_fini(&l->pages);
-	sdi_ranges_fini(&l->changed);
-	free(l);
+	int err = sdi_maps_select(&tr->maps, may_write, h, &m);
+	if (!err)
+		err = sdi_content_look(h->content, tr, &m, how, found);
+	if (!err)
+		err = sdi_known_fresh(&h->known, &tr->maps, &fresh);
+	if (!err)
+		err = sdi_ranges_push_all(found, &fresh);
+	if (!err && how == SDI_TAKE)
+		err = sdi_known_set(&h->known, &tr->maps);
+	sdi_ranges_fini(&fresh);
+	sdi_maps_fini(&m);
 	return err;
 }
 
@@ -410,15 +74,17 @@ static int hash_suits(const struct sdi_target *t, struct sdi_why *why)
 	return mem == -EACCES ? -EPERM : mem;
 }
 
-static void free_hash(struct hash *h)
+static void hash_detach(struct sdi_tracker *tr)
 {
-	for (size_t i = 0; i < h->n; i++)
-		free(h->table[i]);
-	free(h->table);
-	free(h->buf);
+	struct hash *h = tr->state;
+
+	if (!h)
+		return;
+	sdi_content_close(h->content);
 	sdi_maps_fini(&h->known);
-	sdi_cleanup_fd(&h->mem);
+	sdi_kinds_fini(&h->kinds);
 	free(h);
+	tr->state = NULL;
 }
 
 static int hash_attach(struct sdi_tracker *tr, struct sdi_why *why)
@@ -427,25 +93,10 @@ static int hash_attach(struct sdi_tracker *tr, struct sdi_why *why)
 
 	if (!h)
 		return sdi_fail(ENOMEM, "out of memory");
-	h->mem = sdi_target_openat(&tr->target, "mem", O_RDONLY);
-	h->page = sysconf(_SC_PAGESIZE);
-	h->buf = aligned_alloc(h->page, BATCH * h->page);
-	int err = h->mem < 0 ? h->mem : h->buf ? 0 : -ENOMEM;
-	if (err) {
-		free_hash(h);
-		return sdi_fail(-err, "cannot open its memory: %s", strerror(-err));
-	}
-	memset(h->buf, 0, h->page);
-	h->zero = hash_page(h, h->buf);
+	tr->attach_ns = 0;
 	tr->state = h;
-	return 0;
-}
-
-static void hash_detach(struct sdi_tracker *tr)
-{
-	if (tr->state)
-		free_hash(tr->state);
-	tr->state = NULL;
+	int err = sdi_content_open(&tr->target, &h->content);
+	return err ? sdi_fail(-err, "cannot open its memory: %s", strerror(-err)) : 0;
 }
 
 const struct sdi_backend sdi_backend_hash = {

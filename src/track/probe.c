@@ -29,7 +29,8 @@ static int is_dirty(int pagemap, void *page, bool *ret)
 	struct sdi_maps m = { .v = &v, .n = 1 };
 
 	*ret = false;
-	return sdi_pages_each(pagemap, &m, PAGE_IS_SOFT_DIRTY, false, at, at + size, see, ret);
+	return sdi_pages_each(NULL, pagemap, &m, PAGE_IS_SOFT_DIRTY, false, at, at + size, see,
+			      ret);
 }
 
 /*

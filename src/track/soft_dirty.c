@@ -13,11 +13,11 @@
  *	now      |-----a-----|             made anew at the old place: new
  *	now      |-----a---------|         grown: its old part is untracked, MERGED
  *
- *  - shared pages lose the bit when they are reclaimed: see reclaim.h.
+ *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
+ *    file keeps what was written: the content of shared memory is compared, as hash does.
  *
  * A write from another process (process_vm_writev(), a vfork() child) in the moment between the two
- * steps is lost, and so are the bits of shared pages that the target itself drops from its page
- * tables by MADV_DONTNEED. No other kernel interface closes these.
+ * steps is lost. No other kernel interface closes that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,22 +32,19 @@
 #include "target/pagemap.h"
 #include "target/smaps.h"
 #include "target/stop.h"
+#include "track/content.h"
 #include "track/kinds.h"
 #include "track/known.h"
 #include "track/probe.h"
-#include "track/reclaim.h"
 #include "track/tracker.h"
 
 #define POPULATED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)
 
-/* Reading the entries of empty space takes 1 s per TiB. Beyond this much smaps is faster. */
-#define SPARSE (64ull << 30)
-
 struct soft {
 	int clear_refs;
 	struct sdi_maps known;		/* as of the last SDI_TAKE */
-	struct sdi_reclaim then;	/* likewise */
 	struct sdi_kinds kinds;
+	struct sdi_content *content;	/* of shared memory */
 };
 
 /* One collect(). */
@@ -59,7 +56,6 @@ struct round {
 	bool fixed;			/* dirty must not grow: others hold the lock of malloc() */
 	bool lost;			/* something wrote between reading and clearing */
 	struct sdi_ranges fresh;
-	struct sdi_reclaim now;
 };
 
 /* --- the bits ------------------------------------------------------------------------------- */
@@ -73,34 +69,13 @@ static int note_dirty(void *arg, uint64_t start, uint64_t end, uint64_t categori
 	return sdi_ranges_append(&r->dirty, start, end, categories, 0);
 }
 
-static int note_mapping(void *arg, const struct sdi_vma *v, uint32_t flags)
-{
-	struct round *r = arg;
-
-	if (flags & SDI_SMAP_POPULATED)
-		return sdi_pages_each(r->tr->pagemap, &r->tr->maps, PAGE_IS_SOFT_DIRTY, false,
-				      v->start, v->end, note_dirty, r);
-	return flags & SDI_SMAP_NEW ? note_dirty(r, v->start, v->end, PAGE_IS_SOFT_DIRTY) : 0;
-}
-
-static bool is_sparse(const struct sdi_tracker *tr)
-{
-	uint64_t size = 0;
-
-	for (size_t i = 0; i < tr->maps.n; i++)
-		size += tr->maps.v[i].end - tr->maps.v[i].start;
-	return size > SPARSE && !sdi_scan_works();
-}
-
 static int read_bits(struct round *r, bool gently)
 {
 	struct sdi_tracker *tr = r->tr;
 
 	r->dirty.n = 0;
-	if (!r->fixed && is_sparse(tr))
-		return sdi_smaps_each(&tr->target, note_mapping, r);
-	return sdi_pages_each(tr->pagemap, &tr->maps, PAGE_IS_SOFT_DIRTY, gently, tr->from, tr->to,
-			      note_dirty, r);
+	return sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps,
+			      PAGE_IS_SOFT_DIRTY, gently, tr->from, tr->to, note_dirty, r);
 }
 
 /*
@@ -183,14 +158,34 @@ static int push(struct round *r, const struct sdi_vma *v, uint32_t why, uint32_t
 static int push_hugetlb(struct round *r, const struct sdi_vma *v)
 {
 	struct sdi_ranges pages = { 0 };
-	int err = sdi_populated(r->tr->pagemap, &r->tr->maps, MAX(v->start, r->tr->from),
-				MIN(v->end, r->tr->to), SOFTDIRTY_UNTRACKED,
-				SOFTDIRTY_REASON_HUGETLB, &pages);
+	int err = sdi_populated(&r->tr->target, r->tr->pagemap, &r->tr->maps,
+				MAX(v->start, r->tr->from), MIN(v->end, r->tr->to),
+				SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_HUGETLB, &pages);
 
-	for (size_t i = 0; i < pages.n && !err; i++)
-		err = sdi_ranges_push(r->found, pages.r[i].start, pages.r[i].end, pages.r[i].flags,
-				      pages.r[i].reason);
+	if (!err)
+		err = sdi_ranges_push_all(r->found, &pages);
 	sdi_ranges_fini(&pages);
+	return err;
+}
+
+/* Is it the content of this mapping that tells? */
+static bool is_compared(void *arg, const struct sdi_vma *v)
+{
+	struct soft *s = arg;
+	uint32_t kind = sdi_kinds_find(&s->kinds, v);
+
+	return v->flags & SDI_VMA_SHARED && kind & SDI_SMAP_MAYWRITE &&
+	       !(kind & (SDI_SMAP_HUGETLB | SDI_SMAP_SPECIAL));
+}
+
+static int compare_shared(struct round *r, enum sdi_collect how)
+{
+	struct sdi_maps m = { 0 };
+	int err = sdi_maps_select(&r->tr->maps, is_compared, r->s, &m);
+
+	if (!err)
+		err = sdi_content_look(r->s->content, r->tr, &m, how, r->found);
+	sdi_maps_fini(&m);
 	return err;
 }
 
@@ -243,6 +238,8 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 		why = SOFTDIRTY_UNTRACKED;
 		reason = SOFTDIRTY_REASON_MERGED;
 	}
+	if (v->flags & SDI_VMA_SHARED)
+		return 0;
 	for (size_t i = sdi_ranges_find(d, l.from); i < d->n && d->r[i].start < l.to && !err; i++) {
 		uint64_t is = d->r[i].flags;
 
@@ -256,8 +253,7 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 
 static int push_mapping(struct round *r, const struct sdi_vma *v)
 {
-	const struct soft *s = r->s;
-	uint32_t kind = sdi_kinds_find(&s->kinds, v);
+	uint32_t kind = sdi_kinds_find(&r->s->kinds, v);
 
 	if (v->flags & SDI_VMA_KERNEL || v->start >= r->tr->to || v->end <= r->tr->from)
 		return 0;
@@ -267,45 +263,29 @@ static int push_mapping(struct round *r, const struct sdi_vma *v)
 		return push_hugetlb(r, v);
 	if (kind & SDI_SMAP_SPECIAL)
 		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_SPECIAL);
-	if (v->flags & SDI_VMA_SHARED && kind & SDI_SMAP_MAYWRITE &&
-	    (kind & SDI_SMAP_SHMEM ? sdi_reclaim_shmem : sdi_reclaim_files)(&s->then, &r->now))
-		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST);
 	return push_bits(r, v);
-}
-
-static int push_all(struct round *r)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < r->fresh.n && !err; i++)
-		err = sdi_ranges_push(r->found, r->fresh.r[i].start, r->fresh.r[i].end,
-				      SOFTDIRTY_NEW, SOFTDIRTY_REASON_NONE);
-	for (size_t i = 0; i < r->tr->maps.n && !err; i++)
-		err = push_mapping(r, &r->tr->maps.v[i]);
-	return err;
 }
 
 /* --- the backend ---------------------------------------------------------------------------- */
 
 static int collect(struct round *r, enum sdi_collect how)
 {
-	struct sdi_reclaim before;
 	struct soft *s = r->s;
 	int err = sdi_kinds_learn(&s->kinds, &r->tr->target, &r->tr->maps);
 
-	sdi_reclaim_read(&before);
+	if (!err)
+		err = compare_shared(r, how);
 	if (!err)
 		err = how == SDI_PEEK ? read_bits(r, true) :
 		      r->tr->target.self ? take_self(r) : take_other(r);
-	sdi_reclaim_read(&r->now);
 	if (!err)
 		err = sdi_known_fresh(&s->known, &r->tr->maps, &r->fresh);
 	if (!err)
-		err = push_all(r);
-	if (!err && how == SDI_TAKE) {
+		err = sdi_ranges_push_all(r->found, &r->fresh);
+	for (size_t i = 0; i < r->tr->maps.n && !err; i++)
+		err = push_mapping(r, &r->tr->maps.v[i]);
+	if (!err && how == SDI_TAKE)
 		err = sdi_known_set(&s->known, &r->tr->maps);
-		s->then = before;
-	}
 	return err;
 }
 
@@ -378,6 +358,7 @@ static void soft_detach(struct sdi_tracker *tr)
 	sdi_cleanup_fd(&s->clear_refs);
 	sdi_maps_fini(&s->known);
 	sdi_kinds_fini(&s->kinds);
+	sdi_content_close(s->content);
 	free(s);
 	tr->state = NULL;
 }
@@ -395,7 +376,12 @@ static int soft_attach(struct sdi_tracker *tr, struct sdi_why *why)
 		return sdi_fail(-s->clear_refs, "cannot open its clear_refs: %s",
 				strerror(-s->clear_refs));
 	int err = lock(s->clear_refs);
-	return err ? err : try_stop(tr, why);
+	if (err)
+		return err;
+	err = sdi_content_open(&tr->target, &s->content);
+	if (err)
+		return sdi_fail(-err, "cannot open its memory: %s", strerror(-err));
+	return try_stop(tr, why);
 }
 
 const struct sdi_backend sdi_backend_soft_dirty = {

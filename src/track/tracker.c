@@ -310,8 +310,8 @@ static int look(struct sdi_tracker *tr)
 static int push_all_pages(struct sdi_tracker *tr, struct sdi_ranges *found)
 {
 	struct sdi_ranges pages = { 0 };
-	int err = sdi_populated(tr->pagemap, &tr->maps, tr->from, tr->to, SOFTDIRTY_UNTRACKED,
-				SOFTDIRTY_REASON_PINNED, &pages);
+	int err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, tr->from, tr->to,
+				SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_PINNED, &pages);
 
 	for (size_t i = 0; i < pages.n && !err; i++)
 		if (!(pages.r[i].flags & SOFTDIRTY_ZERO))
@@ -399,8 +399,8 @@ static int describe(struct sdi_tracker *tr, const struct sdi_ranges *stale,
 	int err = sdi_ranges_intersect(&tr->mapped, stale, &mapped);
 
 	for (size_t i = 0; i < mapped.n && !err; i++)
-		err = sdi_populated(tr->pagemap, &tr->maps, mapped.r[i].start, mapped.r[i].end, 0,
-				    0, &pages);
+		err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, mapped.r[i].start,
+				    mapped.r[i].end, 0, 0, &pages);
 	if (!err)
 		err = sdi_ranges_merge(&pages, &mapped, &kinds);
 	sdi_ranges_reset(&pages);
@@ -566,7 +566,8 @@ int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
 
 	if (err)
 		return err;
-	err = sdi_populated(tr->pagemap, &tr->maps, start, end ? end : END_OF_MEMORY, 0, 0, &pages);
+	err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, start,
+			    end ? end : END_OF_MEMORY, 0, 0, &pages);
 	if (!err)
 		err = sdi_ranges_keep(&pages, &tr->mapped);
 	if (!err)

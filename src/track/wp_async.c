@@ -679,7 +679,8 @@ static void wp_detach(struct sdi_tracker *tr)
 static int push_refused_pages(struct round *r, const struct softdirty_range *q, bool vdso)
 {
 	struct sdi_ranges pages = { 0 };
-	int err = sdi_populated(r->tr->pagemap, &r->tr->maps, q->start, q->end, 0, 0, &pages);
+	int err = sdi_populated(&r->tr->target, r->tr->pagemap, &r->tr->maps, q->start, q->end, 0, 0,
+				&pages);
 
 	for (size_t i = 0; i < pages.n && !err; i++) {
 		const struct softdirty_range *p = &pages.r[i];

@@ -214,8 +214,10 @@ static void exec_makes_everything_new(void)
 	T_OK(n_pages > 0 && end >= pages[0].start);
 	T_EQ(softdirty_read(tg.sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &dirty, &n), 0);
 	T_EQ(softdirty_read(tg.sd, NULL, 0, 0, 0, &dirty, &n), 0);
+	/* soft-dirty stops it, and then the kernel itself writes: struct rseq of the thread */
 	for (size_t i = 0; i < n; i++)
-		T_OK((dirty[i].flags & SOFTDIRTY_WHY) == SOFTDIRTY_UNTRACKED);
+		T_OK((dirty[i].flags & SOFTDIRTY_WHY) == SOFTDIRTY_UNTRACKED ||
+		     (t_backend() == T_SOFT_DIRTY && (dirty[i].flags & SOFTDIRTY_WRITTEN)));
 }
 
 static void end_of_the_target(void)

@@ -208,7 +208,8 @@ static void map_fixed_over_the_middle(void)
 		      -1) == 0);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "-nn-", .hash = "-DD-", .why = "by content");
+	T_EVENT(&tg, .want = "-nn-", .hash = "-DD-", .sd = "nnnn",
+		.why = "by content; the kernel marks the whole mapping");
 }
 
 static void mmap_next_to_it(void)
@@ -219,7 +220,8 @@ static void mmap_next_to_it(void)
 		      -1) == 0);
 	tg.n = 6;
 	t_call(&tg, t_op_write, t_page(&tg, 4));
-	T_EVENT(&tg, .want = "----nn", .sd = "uuuunn", .why = "the kernel marks merged neighbours");
+	T_EVENT(&tg, .want = "----nn", .sd = "uuuunn", .why = "the kernel marks merged neighbours",
+		.again = "------");
 }
 
 static void mmap_before_it(void)
@@ -230,7 +232,8 @@ static void mmap_before_it(void)
 	tg.n = 6;
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 2 * tg.unit, MAP_PRIVATE | MAP_ANONYMOUS, -1) == 0);
 	t_call(&tg, t_op_write, t_page(&tg, 3));
-	T_EVENT(&tg, .want = "nn-D--", .sd = "nnuuuu", .why = "the kernel marks merged neighbours");
+	T_EVENT(&tg, .want = "nn-D--", .sd = "nnuuuu", .why = "the kernel marks merged neighbours",
+		.again = "------");
 }
 
 /* Again and again, so that new mappings merge with tracked ones between the reads. */
@@ -271,7 +274,8 @@ static void brk_grow(void)
 	T_MUST(t_call(&tg, op_brk, 2 * page) != -1);
 	tg.n = 4;
 	t_call(&tg, t_op_write, t_page(&tg, 2));
-	T_EVENT(&tg, .want = "--nn", .sd = "uunn", .why = "the kernel marks the whole heap");
+	T_EVENT(&tg, .want = "--nn", .sd = "uunn", .why = "the kernel marks the whole heap",
+		.again = "----");
 }
 
 static void brk_shrink_and_grow(void)
@@ -289,7 +293,7 @@ static void brk_shrink_and_grow(void)
 	T_MUST(t_call(&tg, op_brk, -2 * (long)page) != -1);
 	T_MUST(t_call(&tg, op_brk, 2 * page) != -1);
 	T_EVENT(&tg, .want = "--nn", .hash = "--DD", .sd = "uunn",
-		.why = "by content; the kernel marks the whole heap");
+		.why = "by content; the kernel marks the whole heap", .again = "----");
 }
 
 static void stack_growth(void)
@@ -303,7 +307,8 @@ static void stack_growth(void)
 	t_call(&tg, t_op_write, t_page(&tg, 0) - 2 * page);
 	tg.mem -= 4 * page;
 	tg.n = 8;
-	T_EVENT(&tg, .want = "--nn----", .sd = "--nnuuuu", .why = "the kernel marks the whole stack");
+	T_EVENT(&tg, .want = "--nn----", .sd = "--nnuuuu", .why = "the kernel marks the whole stack",
+		.again = "--------");
 }
 
 static void write_below_the_top_of_the_stack(void)

@@ -58,7 +58,7 @@ static void shared_anonymous_untouched_read(void)
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_ANONYMOUS, -1) == 0);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "----", .hash = "uDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
 }
 
 static void memfd_untouched_written(void)
@@ -68,7 +68,7 @@ static void memfd_untouched_written(void)
 	map(&tg, t_op_memfd, MAP_SHARED);
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
 }
 
 static void memfd_untouched_read(void)
@@ -78,7 +78,7 @@ static void memfd_untouched_read(void)
 	map(&tg, t_op_memfd, MAP_SHARED);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "----", .hash = "uDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
 }
 
 static void memfd_new_mapping(void)
@@ -87,7 +87,7 @@ static void memfd_new_mapping(void)
 
 	t_watch(&tg);
 	map(&tg, t_op_memfd, MAP_SHARED);
-	T_EVENT(&tg, .want = "nnnn", .again = t_backend() == T_HASH ? "uuuu" : NULL);
+	T_EVENT(&tg, .want = "nnnn", .again = t_backend() == T_WP_ASYNC ? NULL : "uuuu");
 }
 
 static void memfd_mapped_again_at_the_same_place(void)
@@ -98,7 +98,8 @@ static void memfd_mapped_again_at_the_same_place(void)
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED, fd) == 0);
-	T_EVENT(&tg, .want = "nnnn", .hash = "uuuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "nnnn", .hash = "uuuu", .why = UNKNOWN,
+		.again = t_backend() == T_WP_ASYNC ? NULL : "uuuu");
 }
 
 static void private_file_read(void)
@@ -196,7 +197,7 @@ static void shared_file_read(void)
 	map(&tg, op_temp_file, MAP_SHARED);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "----", .wp = "uDuu", .hash = "DDDD", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "----", .wp = "uDuu", .hash = "DDDD", .sd = "DDDD", .why = UNKNOWN);
 }
 
 static long op_write_through_another_mapping(long fd, long offset, long c, long d)

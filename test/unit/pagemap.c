@@ -153,12 +153,41 @@ static void only_listed_mappings_count(void)
 	struct sdi_ranges out = { 0 };
 
 	memset(p, 1, N * page);
-	T_EQ(sdi_populated(pagemap, &m, 0, UINT64_MAX, 0, 0, &out), 0);
+	T_EQ(sdi_populated(&self, pagemap, &m, 0, UINT64_MAX, 0, 0, &out), 0);
 	T_EQ(out.n, 2);
 	T_OK(out.r[0].start == v[0].start && out.r[0].end == v[0].end);
 	T_OK(out.r[1].start == v[1].start && out.r[1].end == v[1].end);
 	sdi_ranges_fini(&out);
 	munmap(p, N * page);
+}
+
+/* As old kernels do it, where reading the entries of 100 GiB would take long. */
+static void empty_space_is_stepped_over(void)
+{
+	const uint64_t size = 100ull << 30;
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct sdi_ranges out = { 0 };
+	struct sdi_maps m = { 0 };
+
+	T_MUST(p != MAP_FAILED);
+	uint64_t start = (uintptr_t)p, end = start + size;
+	T_MUST(!mprotect(p, page, PROT_NONE));	/* what follows is one empty mapping */
+	T_MUST(!sdi_maps_read(&self, &m));
+	T_OK(is_sparse(&m, 0, UINT64_MAX) && is_sparse(&m, start, end));
+	T_OK(!is_sparse(&m, start, start + size / 2));
+	struct populated pop = { sdi_maps_find(&m, start - N * page), m.v + m.n, 0, 0, &out };
+	struct sparse s = { pagemap, &m, PAGE_IS_PRESENT, start, end, add_region, &pop };
+	T_EQ(sdi_smaps_each(&self, visit_mapping, &s), 0);
+	T_EQ(out.n, 0);
+	munmap(p + 2 * page, size - 3 * page);
+	p[page] = 1;
+	T_EQ(sdi_smaps_each(&self, visit_mapping, &s), 0);
+	T_OK(out.n == 1 && out.r[0].start == start + page && out.r[0].end == start + 2 * page);
+	sdi_ranges_fini(&out);
+	sdi_maps_fini(&m);
+	munmap(p, 2 * page);
+	munmap(p + size - page, page);
 }
 
 static int count(void *arg, uint64_t start, uint64_t end, uint64_t categories)
@@ -195,6 +224,7 @@ int main(void)
 	T_RUN(pages_of_files);
 	T_RUN(every_page_comes_once_and_in_order);
 	T_RUN(only_listed_mappings_count);
+	T_RUN(empty_space_is_stepped_over);
 	T_RUN(a_scan_ends_with_what_its_function_returns);
 	return t_done();
 }
