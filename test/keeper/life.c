@@ -38,7 +38,7 @@ static void exec_makes_everything_new(void)
 	struct softdirty *sd = k_must_open(t.pid);
 	pid_t keeper = k_keeper(sd);
 	const struct softdirty_range *r;
-	size_t n, pages = 0;
+	size_t n;
 
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	k_exec(&t);
@@ -47,11 +47,9 @@ static void exec_makes_everything_new(void)
 	for (size_t i = 0; i < n; i++)
 		T_EQ(r[i].reason, SOFTDIRTY_REASON_EXEC);
 	T_EQ(softdirty_read(sd, NULL, 0, 0, 0, &r, &n), 0);
-	/* Being let go after the attach writes to the page with its rseq area. */
+	/* The new program may just be starting, and write; but this was told. */
 	for (size_t i = 0; i < n; i++)
-		if (!(r[i].flags & SOFTDIRTY_UNTRACKED))
-			pages += (r[i].end - r[i].start) / K_PAGE;
-	T_OK(pages <= 2);
+		T_OK(r[i].reason != SOFTDIRTY_REASON_EXEC);
 	T_EQ(k_keeper(sd), keeper);
 	softdirty_stop(sd);
 	softdirty_close(sd);
