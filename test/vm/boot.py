@@ -28,7 +28,7 @@ MACHINE = ['-accel', 'tcg', '-smp', '1', '-m', '2048', '-display', 'none', '-mon
            '-serial', 'stdio', '-nic', 'none', '-no-reboot']
 COMMAND_LINE = 'quiet panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1 console='
 LIMIT_SECONDS = 12 * 60
-SILENCE_SECONDS = 120
+SILENCE_SECONDS = 360
 COMPLAINT = re.compile(r'\b(BUG|WARNING|Oops|UBSAN|KASAN):|general protection fault|Bad page')
 SKIPPED = 77
 
