@@ -14,7 +14,7 @@
 #include "base/io.h"
 
 struct looking {
-	const struct sdi_target *t;
+	int fdinfo;		/* the directories of a thread that lives */
 	struct sdi_dma *dma;
 	struct sdi_ranges *pinned;
 	uint64_t pinned_bytes;
@@ -23,10 +23,7 @@ struct looking {
 
 static FILE *open_fdinfo(const struct looking *l, const char *fd)
 {
-	char path[64];
-
-	snprintf(path, sizeof(path), "fdinfo/%.20s", fd);
-	int f = openat(l->t->procfd, path, O_RDONLY | O_CLOEXEC);
+	int f = openat(l->fdinfo, fd, O_RDONLY | O_CLOEXEC);
 	return f < 0 ? NULL : fdopen(f, "r");
 }
 
@@ -106,10 +103,11 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 	return 0;
 }
 
-static int look_at_fds(struct looking *l)
+static int look_at_fds(struct looking *l, const struct sdi_target *t)
 {
-	autoclose int fd = openat(l->t->procfd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	autoclosedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	autoclose int fdinfo = sdi_target_openat(t, "fdinfo", O_RDONLY | O_DIRECTORY);
+	autoclose int fd = sdi_target_openat(t, "fd", O_RDONLY | O_DIRECTORY);
+	autoclosedir DIR *dir = fd >= 0 && fdinfo >= 0 ? fdopendir(fd) : NULL;
 	int err = 0;
 
 	if (!dir) {
@@ -117,6 +115,7 @@ static int look_at_fds(struct looking *l)
 		l->dma->in_flight = true;
 		return 0;
 	}
+	l->fdinfo = fdinfo;
 	int n = take_fd(&fd);
 	for (struct dirent *d; !err && (d = readdir(dir));)
 		if (d->d_name[0] != '.')
@@ -127,14 +126,14 @@ static int look_at_fds(struct looking *l)
 int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen, pid_t asker,
 		 struct sdi_dma *ret, struct sdi_ranges *pinned)
 {
-	struct looking l = { .t = t, .dma = ret, .pinned = pinned };
+	struct looking l = { .dma = ret, .pinned = pinned };
 	struct sdi_status s = { 0 };
 
 	*ret = (struct sdi_dma){ 0 };
 	for (size_t i = 0; i < m->n; i++)
 		if (m->v[i].flags & (SDI_VMA_AIO | SDI_VMA_URING))
 			ret->in_flight = true;
-	int err = look_at_fds(&l);
+	int err = look_at_fds(&l, t);
 	if (err)
 		return err;
 	sdi_status_read(t->procfd, "status", &s);
