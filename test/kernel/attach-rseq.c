@@ -17,6 +17,7 @@
 
 #define N_THREADS 4
 #define MAX_CPUS 64
+#define MAX_NS 20000000000ull	/* on a slow machine */
 
 /* Of glibc 2.35 and later, which registers the area of each thread. */
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
@@ -104,7 +105,7 @@ static long op_add(long a, long b, long c, long d)
 static void sequences_lose_no_addition(void)
 {
 	T_TARGET tg;
-	uint64_t sum = 0;
+	uint64_t sum = 0, end = t_now() + MAX_NS;
 	struct softdirty *sd;
 
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
@@ -112,7 +113,7 @@ static void sequences_lose_no_addition(void)
 	tg = t_start();
 	t_post(&tg, op_add, 0, 0);
 	t_sleep_ms(50);
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 300 && t_now() < end; i++) {
 		T_MUST(softdirty_open(tg.pid, NULL, &sd) == 0);
 		T_EQ(softdirty_clear(sd, NULL), 0);
 		if (i % 4 == 0) {

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -191,6 +192,21 @@ static void robust_lock_of_a_dead_thread(void)
 	T_EVENT(&tg, .want = "-D--");
 }
 
+/* The kernel calls it by the last part of the path, which is /proc/self/exe. */
+static bool sleeps_as_another_program(pid_t pid)
+{
+	char path[64], text[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	for (int i = 0, asleep = 0; i < 1000 && asleep < 10; i++) {
+		t_sleep_ms(20);
+		if (t_read_file(path, text, sizeof(text)) < 0)
+			return false;
+		asleep = strstr(text, "(exe) S") ? asleep + 1 : 0;
+	}
+	return strstr(text, "(exe) S");
+}
+
 /* Everything that the new program has is new; pages it does not have are not reported. */
 static void exec_makes_everything_new(void)
 {
@@ -200,7 +216,7 @@ static void exec_makes_everything_new(void)
 	uint64_t end = 0;
 
 	t_post(&tg, t_op_exec, 0, 0);
-	t_sleep_ms(300);
+	T_MUST(sleeps_as_another_program(tg.pid));
 	T_EQ(softdirty_read(tg.sd, NULL, 0, 0, 0, &dirty, &n), 0);
 	T_OK(n > 0);
 	for (size_t i = 0; i < n; i++) {
