@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Commands that start a keeper of the same target at the same moment. */
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "keep.h"
+#include "wire/place.h"
 
 enum { RACERS = 3, ROUNDS = 100 };
 
@@ -93,12 +95,49 @@ static void stopping_and_starting_at_once(void)
 	k_end(&t);
 }
 
+/* Lock, look whether the file is still there, remove it, unlock. Returns how often it was not. */
+static int lock_and_remove(int dir, const struct sdi_place_name *name)
+{
+	int bad = 0;
+
+	for (int locked = 0; locked < 3000;) {
+		struct stat st;
+		int fd = sdi_place_lock(dir, name);
+
+		if (fd < 0)
+			continue;
+		locked++;
+		bad += fstat(fd, &st) || st.st_nlink == 0;
+		sdi_place_remove(dir, name, false);
+		close(fd);
+	}
+	return bad;
+}
+
+/* Who gets the lock of a file that its owner has just removed has got nothing. */
+static void a_lock_is_of_the_file_that_is_there(void)
+{
+	struct sdi_place_name name = sdi_place_name(1, getpid());
+	struct sdi_place p;
+	int status;
+
+	T_MUST(!sdi_place_open(true, &p));
+	pid_t pid = t_fork();
+	if (pid == 0)
+		_exit(lock_and_remove(p.dir, &name) ? 1 : 0);
+	T_EQ(lock_and_remove(p.dir, &name), 0);
+	waitpid(pid, &status, 0);
+	T_EQ(status, 0);
+	sdi_place_close(&p);
+}
+
 int main(int argc, char **argv)
 {
 	k_main(argc, argv);
 	if (geteuid())
 		k_private_runtime_dir();
 	T_RUN(racing_commands_get_one_keeper);
+	T_RUN(a_lock_is_of_the_file_that_is_there);
 	T_RUN(stopping_and_starting_at_once);
 	return t_done();
 }
