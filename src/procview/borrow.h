@@ -9,10 +9,15 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+struct borrow {
+	pid_t helper;
+	int sock;
+};
+
 /* The thread that waits for us shall stop as soon as it has its answer. False: it cannot be had. */
-bool borrow_begin(pid_t tid);
+bool borrow_begin(struct borrow *b, pid_t tid);
 
 /* It has its answer. Take a userfaultfd of its memory and let it go on. -1: none. */
-int borrow_end(pid_t tid);
+int borrow_end(struct borrow *b);
 
 #endif

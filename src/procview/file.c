@@ -30,20 +30,32 @@ struct file {
  */
 static bool native;
 
-void fs_setup(void)
+/* The library will use wp-async, for which a process has to be stopped once. */
+static bool needs_uffd;
+
+static const char *backend(void)
 {
 	const char *forced = secure_getenv("SOFTDIRTY_BACKEND");
 	const struct softdirty_backend *b;
 	size_t n;
 
-	native = forced && !strcmp(forced, "soft-dirty");
-	if ((forced && *forced && strcmp(forced, "auto")) || softdirty_check(0, &b, &n))
-		return;
+	if (forced && *forced && strcmp(forced, "auto"))
+		return forced;
+	if (softdirty_check(0, &b, &n))
+		return "";
 	while (n && !b->works) {
 		b++;
 		n--;
 	}
-	native = n && !strcmp(b->name, "soft-dirty");
+	return n ? b->name : "";
+}
+
+void fs_setup(void)
+{
+	const char *name = backend();
+
+	native = !strcmp(name, "soft-dirty");
+	needs_uffd = !strcmp(name, "wp-async");
 }
 
 static struct file *file(const struct fuse_file_info *fi)
@@ -101,7 +113,7 @@ static int open_file(const struct caller *c, fuse_ino_t ino, int flags, struct f
 
 static bool clears_itself(const struct caller *c, fuse_ino_t ino, int flags)
 {
-	return !native && fs_kind(ino) == FS_CLEAR_REFS && (flags & O_ACCMODE) != O_RDONLY &&
+	return needs_uffd && fs_kind(ino) == FS_CLEAR_REFS && (flags & O_ACCMODE) != O_RDONLY &&
 	       c->tgid == fs_pid(ino);
 }
 
@@ -116,14 +128,15 @@ static void answer_and_borrow(fuse_req_t req, struct fuse_file_info *fi, struct 
 			      pid_t tid)
 {
 	struct watched *w = f->w;
+	struct borrow b;
 	int uffd = -1;
-	bool borrow = borrow_begin(tid);
+	bool borrowed = borrow_begin(&b, tid);
 
 	/* The file may be released as soon as it is answered; what is watched must stay. */
 	watched_ref(w);
 	answer(req, fi, f);
-	if (borrow)
-		uffd = borrow_end(tid);
+	if (borrowed)
+		uffd = borrow_end(&b);
 	if (uffd >= 0)
 		watched_attach(w, uffd);
 	else
