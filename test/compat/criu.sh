@@ -4,7 +4,9 @@
 # test/compat/criu.sh [CASE...] - unmodified CRIU, incrementally, end to end; to be run by criu-root.
 # Each case starts something that can prove its memory right (proof.c, redis-load.c), makes
 # pre-dumps and a dump of it under `softdirty exec`, restores it with plain criu, and lets it prove.
-# Prints what each image holds and how long each step froze the target.
+# Prints what each image holds and how long each step froze the target. ROUNDS: how often the case
+# "writer" is repeated (20). SLOW: each step takes seconds, so write less. NATIVE: the
+# kernel's own bit is in use.
 
 set -u
 bin=/build/test/compat
@@ -35,12 +37,20 @@ start()
 	# alone will be the next process, and what it starts the one after.
 	test -z "${want_pid-}" || echo $((want_pid - 2)) >/proc/sys/kernel/ns_last_pid
 	# shellcheck disable=SC2086
-	"$bin/alone" ${alone-} pid "$bin/proof" "$@" "$images/proof" || exit 1
+	"$bin/alone" ${alone-} pid "$bin/proof" "$@" ${SLOW:+--rate 0} "$images/proof" || exit 1
 	pid=$(cat pid)
 	sleep 0.5
 }
 
 why() { grep Error "$1" | grep -v -e RLIMIT -e 'No parent image' | head -n 2; }
+
+# Tracking has begun while CRIU held it, with the best mechanism there is.
+check_backend()
+{
+	test -z "${NATIVE-}" && test -d "/proc/$pid" || return 0
+	/build/softdirty read "$pid" --mark criu --json >json 2>&1
+	grep -q '"backend": *"wp-async"' json || fail "not tracked by wp-async: $(cut -c 1-200 json)"
+}
 
 # criu_step COMMAND DIR OPTION...: with the last step's images as parent.
 criu_step()
@@ -55,6 +65,7 @@ criu_step()
 		return 1
 	}
 	account "$command" "$dir" "$(awk '/Frozen time/ { print $3 }' stats)"
+	check_backend
 	last=$dir
 }
 
@@ -66,11 +77,13 @@ account()
 	say "$(printf '%-9s %-6s %6d KiB in pages-*.img, frozen %s us' "$1" "$2" $((size / 1024)) "$3")"
 }
 
-# Each image after the first holds a part of it only.
+# Each image after the first holds a part of it only. (The kernel's own bit is one for a whole huge
+# page, so there most of the memory is dirty whatever was written.)
 check_sizes()
 {
+	test -z "${NATIVE-}" || return 0
 	# shellcheck disable=SC2086
-	set -- $sizes
+	set -- ${sizes:-0}
 	first=$1
 	shift
 	for size; do
@@ -167,7 +180,7 @@ case_feature_cache()
 # Twenty times, for what goes wrong once in ten.
 case_writer()
 {
-	for round in $(seq 20); do
+	for round in $(seq "${ROUNDS:-20}"); do
 		begin "writer_$round"
 		start --pages 4096 --rate 1000
 		pre_dumps 3 --pre-dump-mode "$(test $((round % 2)) = 0 && echo read || echo splice)" &&
@@ -277,27 +290,61 @@ case_pid_namespace()
 	finish
 }
 
-# As container engines do: "criu swrk" from PATH, where the wrapper is found first.
-case_swrk()
+# rpc WORD...: a request to CRIU, as container engines make them.
+rpc()
 {
-	begin swrk
-	mkdir bin
-	ln -s /project/contrib/criu-softdirty bin/criu
-	export SOFTDIRTY_COMMAND=/build/softdirty
+	# shellcheck disable=SC2086
+	PATH=$images/bin:$PATH "$bin/swrk" ${service-} "$@" >out 2>&1 || {
+		fail "$1: $(cat out)"
+		return 1
+	}
+}
+
+# The wrapper under the name criu is the first in PATH; it restores, too.
+rpc_steps()
+{
 	start --threads 2 --children 1 --shared --rate 500
-	PATH=$images/bin:$PATH "$bin/swrk" check >out 2>&1 || fail "$(cat out)"
+	rpc check
 	for i in 1 2 3 4; do
 		mkdir $i
-		PATH=$images/bin:$PATH "$bin/swrk" "$(test $i = 4 && echo dump || echo pre-dump)" \
-			"$pid" $i ${last:+../$last} >out 2>&1 || { fail "$(cat out)"; break; }
-		account "swrk" $i -
+		rpc "$(test $i = 4 && echo dump || echo pre-dump)" "$pid" $i ${last:+../$last} ||
+			break
+		account "rpc" $i -
 		last=$i
+		sleep 0.2
 	done
-	unset SOFTDIRTY_COMMAND
-	restore
+	gone "$pid"
+	rpc restore 0 4
 	# shellcheck disable=SC2046
 	prove 4 "$pid" $(tree_of "$pid")
 	check_sizes
+}
+
+with_wrapper()
+{
+	mkdir bin
+	ln -s /project/contrib/criu-softdirty bin/criu
+	export SOFTDIRTY_COMMAND=/build/softdirty
+	"$@"
+	unset SOFTDIRTY_COMMAND
+}
+
+case_swrk()
+{
+	begin swrk
+	with_wrapper rpc_steps
+	finish
+}
+
+case_service()
+{
+	begin service
+	$exec_ criu service --address "$images/service.sk" --pidfile "$images/service.pid" \
+		--daemon -v4 -o service.log >out 2>&1 || fail "service: $(cat out)"
+	service="--service $images/service.sk"
+	with_wrapper rpc_steps
+	service=
+	kill "$(cat service.pid)"
 	finish
 }
 
@@ -324,7 +371,7 @@ case_redis()
 }
 
 all="check feature_cache writer tree snapshots page_server fork_and_exec pid_reuse seccomp
-	pid_namespace swrk redis"
+	pid_namespace swrk service redis"
 # shellcheck disable=SC2086
 for c in ${*:-$all}; do
 	"case_$c"

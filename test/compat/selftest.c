@@ -231,7 +231,7 @@ static void writes_to_shared_memory_are_seen(void)
 	memset(mem, 1, 4 * page);
 	iface_clear(getpid());
 	T_EQ(iface_dirty_pages(mem, 4), 0);
-	mem[page] = 1;
+	mem[page] = 2;
 	T_EQ(iface_dirty_pages(mem, 4), 2);
 }
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Talks to CRIU as runc and podman do: starts the `criu` that PATH finds as "criu swrk FD" and sends
- * requests in the format of CRIU's rpc.proto over a SOCK_SEQPACKET socket.
+ * a request in the format of CRIU's rpc.proto over a SOCK_SEQPACKET socket. With --service SOCKET to
+ * a running `criu service` instead.
  *
  *	swrk check				prints "mem_track yes" or "mem_track no"
- *	swrk pre-dump|dump PID DIR [PARENT]	one request each
+ *	swrk pre-dump|dump PID DIR [PARENT]
+ *	swrk restore 0 DIR
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,13 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* criu_req, criu_resp and criu_opts of rpc.proto, as far as needed. */
 enum { REQ_TYPE = 1, REQ_OPTS = 2, REQ_FEATURES = 5 };
 enum { RESP_SUCCESS = 2, RESP_FEATURES = 8 };
-enum { TYPE_DUMP = 1, TYPE_PRE_DUMP = 4, TYPE_FEATURE_CHECK = 9 };
+enum { TYPE_DUMP = 1, TYPE_RESTORE = 2, TYPE_PRE_DUMP = 4, TYPE_FEATURE_CHECK = 9 };
 enum { OPT_IMAGES_FD = 1, OPT_PID = 2, OPT_LOG_LEVEL = 9, OPT_LOG_FILE = 10, OPT_PARENT = 14,
        OPT_TRACK_MEM = 15 };
 enum { FEATURE_MEM_TRACK = 1 };
@@ -106,6 +109,19 @@ static pid_t start_criu(int *sock)
 	return pid;
 }
 
+static int connect_to(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	if (connect(sock, (struct sockaddr *)&a, sizeof(a))) {
+		perror(path);
+		exit(1);
+	}
+	return sock;
+}
+
 static struct message exchange(int sock, const struct message *request)
 {
 	struct message reply = { .n = 0 };
@@ -121,17 +137,26 @@ static struct message exchange(int sock, const struct message *request)
 	return reply;
 }
 
-static struct message dump_request(char **argv, int type, int dir)
+static int type_of(const char *command)
+{
+	return !strcmp(command, "dump") ? TYPE_DUMP :
+	       !strcmp(command, "restore") ? TYPE_RESTORE : TYPE_PRE_DUMP;
+}
+
+static struct message request(char **argv)
 {
 	struct message opts = { .n = 0 }, m = { .n = 0 };
+	int type = type_of(argv[1]);
 
-	put_number(&opts, OPT_IMAGES_FD, dir);
-	put_number(&opts, OPT_PID, atoi(argv[2]));
+	put_number(&opts, OPT_IMAGES_FD, open(argv[3], O_RDONLY | O_DIRECTORY));
 	put_number(&opts, OPT_LOG_LEVEL, 4);
-	put_bytes(&opts, OPT_LOG_FILE, "log", 3);
+	put_bytes(&opts, OPT_LOG_FILE, type == TYPE_RESTORE ? "rst" : "log", 3);
+	if (type != TYPE_RESTORE) {
+		put_number(&opts, OPT_PID, atoi(argv[2]));
+		put_number(&opts, OPT_TRACK_MEM, 1);
+	}
 	if (argv[4])
 		put_bytes(&opts, OPT_PARENT, argv[4], strlen(argv[4]));
-	put_number(&opts, OPT_TRACK_MEM, 1);
 	put_number(&m, REQ_TYPE, type);
 	put_bytes(&m, REQ_OPTS, opts.b, opts.n);
 	return m;
@@ -152,21 +177,28 @@ static int check(int sock)
 int main(int argc, char **argv)
 {
 	struct message m, reply;
-	int sock, dir, status = 1;
-	pid_t criu = start_criu(&sock);
+	int sock, status = 1;
+	pid_t criu = 0;
 
+	if (argc > 2 && !strcmp(argv[1], "--service")) {
+		sock = connect_to(argv[2]);
+		argc -= 2;
+		argv += 2;
+	} else {
+		criu = start_criu(&sock);
+	}
 	if (criu < 0 || argc < 2)
 		return 2;
 	if (!strcmp(argv[1], "check")) {
 		status = check(sock);
 	} else if (argc > 3) {
-		dir = open(argv[3], O_RDONLY | O_DIRECTORY);
-		m = dump_request(argv, !strcmp(argv[1], "dump") ? TYPE_DUMP : TYPE_PRE_DUMP, dir);
+		m = request(argv);
 		reply = exchange(sock, &m);
 		status = find(&reply, RESP_SUCCESS) != 1;
 		printf("%s %s\n", argv[1], status ? "failed" : "done");
 	}
 	close(sock);
-	waitpid(criu, NULL, 0);
+	if (criu)
+		waitpid(criu, NULL, 0);
 	return status;
 }
