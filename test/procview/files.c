@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -290,7 +291,7 @@ static void other_marks_lose_nothing(void)
 /* --- many at once --------------------------------------------------------------------------- */
 
 static struct target busy;
-static volatile bool done;
+static atomic_bool done;
 
 static void *look_around(void *arg)
 {
