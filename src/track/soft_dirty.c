@@ -243,7 +243,8 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 	for (size_t i = sdi_ranges_find(d, l.from); i < d->n && d->r[i].start < l.to && !err; i++) {
 		uint64_t is = d->r[i].flags;
 
-		if (is & POPULATED && !(is & (PAGE_IS_PFNZERO | PAGE_IS_GUARD)))
+		/* Of what merged, the old part may be renewed: its pages are empty now. */
+		if (reason || (is & POPULATED && !(is & (PAGE_IS_PFNZERO | PAGE_IS_GUARD))))
 			err = sdi_ranges_push(r->found, MAX(d->r[i].start, l.from),
 					      MIN(d->r[i].end, l.to), why | sdi_kind(v, is),
 					      reason);
