@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "run.h"
 #include "softdirty.h"
@@ -68,6 +69,21 @@ static int report_failure(const struct run_config *cfg, uint64_t seed, size_t le
 	return 1;
 }
 
+/* Now and then a sign of life: on slow machines silence is taken for death. */
+static void print_progress(const char *backend, const struct run_stats *s)
+{
+	static time_t last;
+	time_t now = time(NULL);
+
+	if (!last || now < last + 30) {
+		last = last ? last : now;
+		return;
+	}
+	last = now;
+	printf("# model %s: %llu steps\n", backend, (unsigned long long)s->steps);
+	fflush(stdout);
+}
+
 static int run_backend(const struct options *o, const char *backend)
 {
 	struct run_config cfg = { .backend = backend, .keeper = o->keeper,
@@ -87,6 +103,7 @@ static int run_backend(const struct options *o, const char *backend)
 		program_free(&done);
 		if (err)
 			return 1;
+		print_progress(backend, &stats);
 	}
 	print_stats(backend, &stats);
 	return 0;
@@ -113,7 +130,7 @@ static int replay_all(const struct options *o, const char *backend, const char *
 	int ret = 0;
 
 	while (*text) {
-		const char *title = text;
+		const char *title = text + strspn(text, "# ");
 		struct program p = { 0 };
 
 		if (!program_parse(&text, &p)) {

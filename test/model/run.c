@@ -141,11 +141,11 @@ static int describe(struct run *r, const struct op *op, unsigned i, const char *
 	return fail(r, "%s: %s mark=%s page %u at %#llx\n"
 		    "  reported=%d flags=%#x reason=%s\n"
 		    "  spec: mapped=%d kind=%d prot=%d pte=%d guard=%d unsure=%d new=%#x written=%#x"
-		    " regrown=%#x zapped=%#x alias=%#x merged=%#x moved-in=%#x hole=%#x", error,
+		    " regrown=%#x emptied=%#x zapped=%#x alias=%#x merged=%#x moved-in=%#x hole=%#x", error,
 		    op_name(op->code), mark_name[op->kind] ? mark_name[op->kind] : "default", i,
 		    (unsigned long long)target_address(r->target.c, i), rep->reported, rep->flags,
 		    softdirty_reason_text(rep->reason), p->mapped, p->vma.kind, p->vma.prot,
-		    p->pte, p->guard, p->unsure, p->new, p->written, p->regrown,
+		    p->pte, p->guard, p->unsure, p->new, p->written, p->regrown, p->emptied,
 		    p->may[SPEC_ZAPPED], p->may[SPEC_ALIAS], p->may[SPEC_MERGED],
 		    p->may[SPEC_MOVED_IN], p->may[SPEC_HOLE]);
 }
@@ -256,6 +256,18 @@ static int step(struct run *r, const struct op *op)
 	return flush(r) || (!nobody(r) && consumer_step(r, op));
 }
 
+/* With PAGEMAP_SCAN, which wp-async needs too. */
+static bool zero_is_known(void)
+{
+	static int known = -1;
+	const struct softdirty_backend *b;
+	size_t n;
+
+	if (known < 0)
+		known = !softdirty_check(0, &b, &n) && n && b[0].works;
+	return known;
+}
+
 static int begin(struct run *r)
 {
 	static const char *const names[] = { "wp-async", "soft-dirty", "hash" };
@@ -264,6 +276,7 @@ static int begin(struct run *r)
 		if (++r->backend == SPEC_BACKENDS)
 			return -EINVAL;
 	spec_init(&r->spec);
+	r->spec.zero_known = zero_is_known();
 	const char *error;
 	int err = target_start(&r->target, r->cfg->patience, &error);
 	if (err) {

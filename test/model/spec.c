@@ -40,6 +40,7 @@ static void page_new(struct spec_page *p, const struct spec_vma *vma)
 
 	memcpy(fresh.snap, p->snap, sizeof(p->snap));
 	fresh.may[SPEC_HOLE] = spec_is_shared(vma) ? SPEC_ALL : 0;
+	fresh.may[SPEC_UNREADABLE] = vma->prot ? 0 : SPEC_ALL;
 	*p = fresh;
 }
 
@@ -206,6 +207,8 @@ static void do_move(struct spec *s, const struct op *op)
 		to->guard = from->guard;
 		to->unknown = from->unknown;
 		to->unsure = from->unsure;
+		if (to->was_mapped && (to->pte == SPEC_NONE || to->unsure))
+			to->emptied = SPEC_ALL;
 	}
 	merge_runs(s);
 	for (unsigned i = 0; i < op->n; i++) {
@@ -331,13 +334,19 @@ static void page_guard(struct spec_page *p)
 	p->may[SPEC_ZAPPED] = SPEC_ALL;
 }
 
-/* Where a page is kept is not what it holds; but a shared one may leave the page table. */
+/* Where a page is kept is not what it holds; but one of a file may leave the page table. */
 static void page_out(struct spec_page *p)
 {
-	if (!spec_is_shared(&p->vma))
-		return;
-	p->may[SPEC_HOLE] = SPEC_ALL;
-	p->unsure = true;
+	if (spec_is_shared(&p->vma))
+		p->may[SPEC_HOLE] = SPEC_ALL;
+	p->unsure |= spec_is_file(&p->vma);
+}
+
+static void page_protect(struct spec_page *p, int prot)
+{
+	p->vma.prot = prot;
+	if (!prot)
+		p->may[SPEC_UNREADABLE] = SPEC_ALL;
 }
 
 /* Populates for writing where that gives a page of its own. */
@@ -362,7 +371,7 @@ static void each_page(struct spec *s, const struct op *op, struct spec_page *p)
 	case OP_POPWRITE:	page_touch(s, p); break;
 	case OP_MLOCK:		page_lock(s, p); break;
 	case OP_MUNMAP:		page_gone(p); break;
-	case OP_MPROTECT:	p->vma.prot = op->prot; break;
+	case OP_MPROTECT:	page_protect(p, op->prot); break;
 	case OP_WIPEONFORK:
 	case OP_KEEPONFORK:	p->vma.wipeonfork = op->code == OP_WIPEONFORK; break;
 	case OP_DONTFORK:
@@ -395,6 +404,25 @@ static void cut_out(struct spec *s, unsigned first, unsigned n)
 	}
 }
 
+/* A hole makes two mappings of one; who fills it may be a third one. */
+static void split_at_holes(struct spec *s)
+{
+	for (struct spec_page *p = s->page; p < s->page + SPEC_PAGES; p++) {
+		const struct spec_page *before = p > s->page ? p - 1 : NULL, *q = s->page;
+		uint32_t id = p->vma.id;
+
+		if (!p->mapped || (before && before->mapped && before->vma.id == id))
+			continue;
+		while (q < p && !(q->mapped && q->vma.id == id))
+			q++;
+		if (q == p)
+			continue;
+		s->last_id++;
+		for (struct spec_page *r = p; r < s->page + SPEC_PAGES && r->vma.id == id; r++)
+			r->vma.id = s->last_id;
+	}
+}
+
 void spec_apply(struct spec *s, const struct op *op)
 {
 	switch ((enum op_code)op->code) {
@@ -419,6 +447,7 @@ void spec_apply(struct spec *s, const struct op *op)
 		if (new_borders(op->code))
 			cut_out(s, op->page, op->n);
 	}
+	split_at_holes(s);
 	merge_runs(s);
 }
 

@@ -55,6 +55,8 @@ enum spec_reason {
 	SPEC_MOVED_IN,	/* the same, where mremap put a piece next to it */
 	SPEC_HOLE,	/* shared, and not in the page table at the mark or since: what the file holds
 			 * there is not known to who looks at the page table */
+	SPEC_UNREADABLE,	/* PROT_NONE at the mark or since: some kernels do not let the content
+				 * be read then */
 	SPEC_REASONS
 };
 
@@ -63,6 +65,8 @@ enum spec_omission {
 	SPEC_SAME,	/* hash: the content is what it was at the mark */
 	SPEC_REGROWN,	/* a mapping was cut off and grown again in place between two looks, and
 			 * not written since: like SPEC_ZAPPED */
+	SPEC_EMPTIED,	/* soft-dirty: mremap put an empty page where something was mapped; there is
+			 * no page table entry to carry the bit */
 	SPEC_OMISSIONS
 };
 
@@ -104,7 +108,7 @@ struct spec_page {
 
 	uint8_t new, written;		/* one bit for each mark */
 	uint8_t may[SPEC_REASONS];
-	uint8_t regrown;
+	uint8_t regrown, emptied;
 	uint8_t stored;			/* written, and with other content than before */
 	struct spec_snapshot snap[SPEC_MARKS];
 };
@@ -116,6 +120,7 @@ struct spec {
 	uint32_t last_id;
 	uint16_t brk;			/* pages of the heap */
 	uint8_t marks;			/* those that exist */
+	bool zero_known;		/* the kernel tells the zero page from others */
 };
 
 /* A process that was just started; no mark exists. */

@@ -8,8 +8,9 @@
 
 const char *const spec_reason_name[SPEC_REASONS] = { "zapped", "alias", "merged",
 	"moved-in",
-	"hole" };
-const char *const spec_omission_name[SPEC_OMISSIONS] = { "same-content", "regrown" };
+	"hole", "unreadable" };
+const char *const spec_omission_name[SPEC_OMISSIONS] = { "same-content", "regrown",
+	"emptied" };
 
 void spec_mark_clear(struct spec *s, int mark, unsigned first, unsigned n)
 {
@@ -22,11 +23,14 @@ void spec_mark_clear(struct spec *s, int mark, unsigned first, unsigned n)
 		p->new &= others;
 		p->written &= others;
 		p->regrown &= others;
+		p->emptied &= others;
 		p->stored &= others;
 		for (int r = 0; r < SPEC_REASONS; r++)
 			p->may[r] &= others;
 		if (spec_is_shared(&p->vma) && (p->pte == SPEC_NONE || p->unsure))
 			p->may[SPEC_HOLE] |= 1 << mark;
+		if (p->mapped && !p->vma.prot)
+			p->may[SPEC_UNREADABLE] |= 1 << mark;
 		p->snap[mark] = (struct spec_snapshot){ p->mapped, p->vma, spec_content(s, p) };
 	}
 	for (unsigned i = 0; i < SPEC_PAGES; i++) {
@@ -44,6 +48,7 @@ void spec_mark_forget(struct spec *s, int mark)
 		if (p->mapped)
 			p->new |= 1 << mark;
 		p->regrown &= ~(1 << mark);
+		p->emptied &= ~(1 << mark);
 		p->snap[mark] = (struct spec_snapshot){ 0 };
 	}
 }
@@ -74,20 +79,30 @@ static bool may(const struct spec_page *p, enum spec_reason reason, uint8_t bit)
 	return p->may[reason] & bit || (reason == SPEC_ZAPPED && p->unknown && p->unsure);
 }
 
+/* Of these pages the content is compared; of others there is a bit for each. */
+static bool compares(enum spec_backend backend, const struct spec_page *p)
+{
+	return backend == SPEC_HASH ||
+	       (backend == SPEC_SOFT_DIRTY && spec_is_shared(&p->vma));
+}
+
 /* Which superset each backend may give: all that it cannot tell from a write. */
 static bool reason_holds(enum spec_backend backend, enum spec_reason reason,
 			 const struct spec_page *p)
 {
-	static const bool table[SPEC_BACKENDS][SPEC_REASONS] = {
-		[SPEC_WP_ASYNC] = { [SPEC_ZAPPED] = true, [SPEC_MOVED_IN] = true },
-		[SPEC_SOFT_DIRTY] = { [SPEC_ZAPPED] = true, [SPEC_MERGED] = true,
-				      [SPEC_MOVED_IN] = true },
-		[SPEC_HASH] = { [SPEC_ZAPPED] = true, [SPEC_ALIAS] = true, [SPEC_HOLE] = true },
-	};
-	/* No markers in files, see wp_async.c. */
-	if (backend == SPEC_WP_ASYNC && reason == SPEC_HOLE)
-		return p->vma.kind == SPEC_FILE;
-	return table[backend][reason];
+	switch (reason) {
+	case SPEC_ZAPPED:
+		return true;
+	case SPEC_MERGED:
+		return backend == SPEC_SOFT_DIRTY;
+	case SPEC_MOVED_IN:
+		return backend != SPEC_HASH;
+	case SPEC_HOLE:		/* wp-async: no markers in files, see wp_async.c */
+		return compares(backend, p) ||
+		       (backend == SPEC_WP_ASYNC && p->vma.kind == SPEC_FILE);
+	default:
+		return compares(backend, p);
+	}
 }
 
 static enum spec_verdict wrong(const char **error, const char *text)
@@ -104,10 +119,13 @@ static enum spec_verdict judge_silence(const struct spec *s, enum spec_backend b
 	if (!new && !written)
 		return SPEC_EXACT;
 	*which = SPEC_SAME;
-	if (backend == SPEC_HASH && same_content(s, p, mark))
+	if (compares(backend, p) && same_content(s, p, mark))
 		return SPEC_OMITTED;
 	*which = SPEC_REGROWN;
 	if (!written && p->regrown & 1 << mark)
+		return SPEC_OMITTED;
+	*which = SPEC_EMPTIED;
+	if (backend == SPEC_SOFT_DIRTY && !written && p->emptied & 1 << mark)
 		return SPEC_OMITTED;
 	return wrong(error, written ? "LOST: written, reported clean"
 				    : "LOST: new, reported clean");
@@ -173,7 +191,8 @@ const char *spec_judge_populated(const struct spec *s, unsigned page, const stru
 		return NULL;
 	if (r->reported != (p->pte != SPEC_NONE))
 		return r->reported ? "not populated, but listed" : "populated, but not listed";
-	if (r->reported && !!(r->flags & SOFTDIRTY_ZERO) != (p->pte == SPEC_ZERO))
+	bool zero = r->flags & SOFTDIRTY_ZERO;
+	if (r->reported && zero != (p->pte == SPEC_ZERO) && (zero || s->zero_known))
 		return "wrong about the zero page";
 	return NULL;
 }

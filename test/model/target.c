@@ -8,6 +8,7 @@
 #include <linux/futex.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -61,6 +62,14 @@ static uint64_t protected_step(const struct op *op)
 	return step_do(shared, op);
 }
 
+/* Not to outlive the driver; forgotten at fork. */
+static void follow_driver(const struct control *c)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != c->driver)
+		_exit(1);
+}
+
 static void prepare(struct control *c)
 {
 	struct sigaction fault = { .sa_handler = on_fault };
@@ -68,7 +77,7 @@ static void prepare(struct control *c)
 
 	sigaction(SIGSEGV, &fault, NULL);
 	sigaction(SIGBUS, &fault, NULL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	follow_driver(c);
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	c->heap = (brk + 4095) & ~4095ul;
 	if ((unsigned long)syscall(SYS_brk, c->heap) != c->heap)
@@ -93,9 +102,23 @@ void target_main(void)
 			shared->result[i] = 0;
 			shared->result[i] = protected_step(&shared->op[i]);
 			if (shared->op[i].code == OP_FORK)
-				prctl(PR_SET_PDEATHSIG, SIGKILL);
+				follow_driver(shared);
 		}
 	}
+}
+
+/* Has it ended? Then *error says how. */
+static bool is_dead(struct target *t, const char **error)
+{
+	static char how[80];
+	int status = 0;
+
+	if (waitpid(t->c->pid, &status, WNOHANG) != t->c->pid && !kill(t->c->pid, 0))
+		return false;
+	snprintf(how, sizeof(how), "HARM: the target died (status %#x)", status);
+	*error = how;
+	t->pid = -1;
+	return true;
 }
 
 static int wait_turn(struct target *t, const char **error)
@@ -104,11 +127,8 @@ static int wait_turn(struct target *t, const char **error)
 		if (!__atomic_load_n(&t->c->turn, __ATOMIC_ACQUIRE))
 			return 0;
 		futex_wait(&t->c->turn, 1, 1);
-		if (kill(t->c->pid, 0) || waitpid(t->c->pid, NULL, WNOHANG) == t->c->pid) {
-			*error = "HARM: the target died";
-			t->pid = -1;
+		if (is_dead(t, error))
 			return -1;
-		}
 	}
 	*error = "HARM: the target hangs";
 	return -1;
@@ -170,6 +190,7 @@ int target_start(struct target *t, unsigned patience, const char **error)
 		return -errno;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	t->c->turn = 1;
+	t->c->driver = getpid();
 	t->pid = fork();
 	if (t->pid < 0)
 		return -errno;

@@ -17,7 +17,7 @@ enum { BATCH = 64 };
 
 struct control {
 	uint32_t turn;			/* futex: 1 the target works, 0 it waits */
-	pid_t pid;
+	pid_t pid, driver;
 	uint64_t heap, image;		/* addresses of these areas */
 	uint64_t works;			/* bit for each op_code this kernel can do */
 	uint32_t n;
