@@ -370,7 +370,21 @@ case_redis()
 	finish
 }
 
-all="check feature_cache writer tree snapshots page_server fork_and_exec pid_reuse seccomp
+# What README.md says works as pasted.
+case_readme()
+{
+	begin readme
+	awk '/^```/ { inside = !inside && $0 == "```sh" && ++n == 2; next } inside' \
+		/project/README.md >session
+	# Without the descriptors that this script was started with: CRIU cannot dump those.
+	printf '%s\n' 'for fd in 3 4 5 6 7 8 9 10 11 12; do eval "exec $fd>&-"; done' \
+		'. ./session' >pasted
+	PATH=/build:$PATH bash -e ./pasted </dev/null >out 2>&1 || fail "$(cat out)"
+	kill "$(cat pid)" || fail "it was not restored"
+	finish
+}
+
+all="readme check feature_cache writer tree snapshots page_server fork_and_exec pid_reuse seccomp
 	pid_namespace swrk service redis"
 # shellcheck disable=SC2086
 for c in ${*:-$all}; do
