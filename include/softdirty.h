@@ -51,7 +51,7 @@ enum softdirty_reason {
 	SOFTDIRTY_REASON_NONE = 0,    /* plainly written, or plainly new */
 	SOFTDIRTY_REASON_NEVER,       /* this mark was never cleared */
 	SOFTDIRTY_REASON_EXEC,        /* the target called exec since the mark */
-	SOFTDIRTY_REASON_CARRIED,     /* direct I/O may have been in flight: reported once more */
+	SOFTDIRTY_REASON_CARRIED,     /* direct I/O may have been in flight: reported again */
 	SOFTDIRTY_REASON_PINNED,      /* registered with io_uring, RDMA or the like */
 	SOFTDIRTY_REASON_SPECIAL,     /* the kernel does not track this kind of mapping */
 	SOFTDIRTY_REASON_UFFD,        /* the target's own userfaultfd owns the mapping */

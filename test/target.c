@@ -118,9 +118,9 @@ static void post(struct t_target *tg, t_fn *fn, long a, long b, long c, long d)
 	futex_wake(&tg->ctl->turn);
 }
 
-void t_post(struct t_target *tg, t_fn *fn, long a, long b)
+void t_post(struct t_target *tg, t_fn *fn, long a, long b, long c)
 {
-	post(tg, fn, a, b, 0, 0);
+	post(tg, fn, a, b, c, 0);
 }
 
 long t_wait(struct t_target *tg)

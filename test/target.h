@@ -47,7 +47,7 @@ int t_open_default(pid_t pid, struct softdirty **ret);
 long t_call4(struct t_target *tg, t_fn *fn, long a, long b, long c, long d);
 
 /* The same in two steps: begin it; wait for its end (dead: -1 with T_OK failed). */
-void t_post(struct t_target *tg, t_fn *fn, long a, long b);
+void t_post(struct t_target *tg, t_fn *fn, long a, long b, long c);
 long t_wait(struct t_target *tg);
 bool t_idle(const struct t_target *tg);		/* has it ended? */
 

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/io.h"
 #include "target/pagemap.h"
 #include "track/dma.h"
 
@@ -104,7 +105,10 @@ static void everything(struct sdi_tracker *tr, uint32_t reason)
 {
 	for (struct sdi_mark *m = tr->marks; m; m = m->next)
 		set_everything(m, reason);
-	sdi_ranges_reset(&tr->in_flight);
+	if (reason == SOFTDIRTY_REASON_LOST)
+		sdi_carry_all(&tr->carry);
+	else
+		sdi_carry_fini(&tr->carry);
 	tr->generation++;
 }
 
@@ -249,7 +253,7 @@ void sdi_tracker_close(struct sdi_tracker *tr)
 	sdi_target_close(&tr->target);
 	sdi_maps_fini(&tr->maps);
 	sdi_ranges_fini(&tr->mapped);
-	sdi_ranges_fini(&tr->in_flight);
+	sdi_carry_fini(&tr->carry);
 	free(tr);
 }
 
@@ -321,31 +325,19 @@ static int push_all_pages(struct sdi_tracker *tr, struct sdi_ranges *found)
 	return err;
 }
 
-/*
- * A transfer that began in this interval may end in the next one without a fault. Its page was
- * written (for the pin) in this one, so: what is reported now is reported once more. Looked at after
- * the scan: a transfer that begins before the scan is seen.
- */
+/* Looked at after the scan: a transfer that begins before the scan is seen. */
 static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
-	struct sdi_ranges again = { 0 };
 	struct sdi_dma dma;
 	size_t n = found->n;
 	int err = sdi_dma_look(&tr->target, &tr->maps, tr->frozen, tr->asker, &dma, found);
 
 	if (!err && dma.unknown_pins)
 		err = push_all_pages(tr, found);
-	for (size_t i = 0; i < n && !err && dma.in_flight && how == SDI_TAKE; i++)
-		err = sdi_ranges_push(&again, found->r[i].start, found->r[i].end,
-				      SOFTDIRTY_WRITTEN, SOFTDIRTY_REASON_CARRIED);
-	for (size_t i = 0; i < tr->in_flight.n && !err; i++)
-		err = sdi_ranges_push(found, tr->in_flight.r[i].start, tr->in_flight.r[i].end,
-				      tr->in_flight.r[i].flags, tr->in_flight.r[i].reason);
 	if (!err)
-		err = sdi_ranges_sort(&again);
+		err = sdi_carry_push(&tr->carry, found);
 	if (!err && how == SDI_TAKE)
-		sdi_ranges_swap(&tr->in_flight, &again);
-	sdi_ranges_fini(&again);
+		err = sdi_carry_next(&tr->carry, found, n, dma.in_flight, sdi_now_ns());
 	return err;
 }
 

@@ -19,6 +19,7 @@
 #include "ranges/ranges.h"
 #include "target/maps.h"
 #include "target/target.h"
+#include "track/dma.h"
 
 /* One line for a person: why something works or not, and what to change. */
 struct sdi_why {
@@ -79,7 +80,7 @@ struct sdi_tracker {
 	struct sdi_maps maps;		/* as of the present operation */
 	struct sdi_ranges mapped;	/* the same as ranges, with kinds; without the kernel's own */
 	struct sdi_mark *marks;
-	struct sdi_ranges in_flight;	/* dma.c: what the last SDI_TAKE reported, to say again */
+	struct sdi_carry carry;		/* what earlier SDI_TAKEs reported, to say again */
 	uint32_t never;			/* the reason for marks that were never cleared: _NEVER, or
 					 * _LOST where an earlier keeper of this target was killed */
 	pid_t asker;			/* the thread that waits for the answer */

@@ -80,7 +80,7 @@ static void measure(size_t size)
 		      0);
 	tg = t_start();
 	prepare(&tg, size);
-	t_post(&tg, op_watch_the_clock, 0, 0);
+	t_post(&tg, op_watch_the_clock, 0, 0, 0);
 	t_sleep_ms(50);
 	idle = idle_gap_us();
 	for (int i = 0; i < N_ATTACH; i++) {

@@ -157,7 +157,7 @@ static void mmap_of_the_target_meanwhile(void)
 		      0);
 	tg = t_start();
 	map(&tg);
-	t_post(&tg, op_map_and_unmap, 0, 0);
+	t_post(&tg, op_map_and_unmap, 0, 0, 0);
 	idle = p99_ms(&tg, false, &idle_max);
 	busy = p99_ms(&tg, true, &busy_max);
 	shared->stop = true;

@@ -426,7 +426,7 @@ static struct caller start(const struct call *call)
 
 	T_MUST(pipe(c.fd) == 0);
 	c.tg = t_start();
-	t_post(&c.tg, call->fn, c.fd[0], 0);
+	t_post(&c.tg, call->fn, c.fd[0], 0, 0);
 	return c;
 }
 

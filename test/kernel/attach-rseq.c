@@ -111,7 +111,7 @@ static void sequences_lose_no_addition(void)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	tg = t_start();
-	t_post(&tg, op_add, 0, 0);
+	t_post(&tg, op_add, 0, 0, 0);
 	t_sleep_ms(50);
 	for (int i = 0; i < 300 && t_now() < end; i++) {
 		T_MUST(softdirty_open(tg.pid, NULL, &sd) == 0);

@@ -99,7 +99,7 @@ static void queued_signals_are_all_delivered(void)
 
 	new_shared();
 	tg = t_start();
-	t_post(&tg, op_live, 0, 0);
+	t_post(&tg, op_live, 0, 0, 0);
 	t_sleep_ms(50);
 	for (int i = 0; i < 2; i++) {
 		sender[i] = t_fork();
@@ -197,7 +197,7 @@ static void a_stopped_target_stays_stopped(void)
 	new_shared();
 	tg = t_start();
 	t_map_touched(&tg, 4);
-	t_post(&tg, op_count, 0, 0);
+	t_post(&tg, op_count, 0, 0, 0);
 	t_sleep_ms(20);
 	kill(tg.pid, SIGSTOP);
 	T_EQ(waitpid(tg.pid, &status, WUNTRACED), tg.pid);
@@ -239,7 +239,7 @@ static void stop_and_continue_meanwhile(void)
 
 	new_shared();
 	tg = t_start();
-	t_post(&tg, op_live, 0, 0);
+	t_post(&tg, op_live, 0, 0, 0);
 	sender = t_fork();
 	if (sender == 0) {
 		for (int i = 0; i < 200; i++) {

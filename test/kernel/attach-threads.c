@@ -141,17 +141,33 @@ static void new_shared(void)
 	T_MUST(shared != MAP_FAILED);
 }
 
+static struct softdirty *open_it(pid_t pid)
+{
+	struct softdirty *sd;
+
+	if (T_EQ(softdirty_open(pid, NULL, &sd), 0))
+		return sd;
+	t_note("%s", softdirty_error());
+	return NULL;
+}
+
+static void open_and_clear(pid_t pid)
+{
+	struct softdirty *sd = open_it(pid);
+
+	if (sd)
+		T_EQ(softdirty_clear(sd, NULL), 0);
+	softdirty_close(sd);
+}
+
 static void use_library(pid_t pid)
 {
 	const struct softdirty_range *r;
-	struct softdirty *sd;
+	struct softdirty *sd = open_it(pid);
 	size_t n;
-	int ret = softdirty_open(pid, NULL, &sd);
 
-	if (!T_EQ(ret, 0)) {
-		t_note("%s", softdirty_error());
+	if (!sd)
 		return;
-	}
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	T_EQ(softdirty_read(sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &r, &n), 0);
 	T_EQ(softdirty_freeze(sd), 0);
@@ -166,7 +182,7 @@ static void threads_under_load_see_no_error(void)
 
 	new_shared();
 	tg = t_start();
-	t_post(&tg, op_load, 0, 0);
+	t_post(&tg, op_load, 0, 0, 0);
 	t_sleep_ms(100);
 	for (int i = 0; i < 100 && !t_failed() && t_now() < end; i++)
 		use_library(tg.pid);
@@ -377,7 +393,7 @@ static void the_first_thread_has_ended(void)
 	new_shared();
 	tg = t_start();
 	t_map_touched(&tg, 4);
-	t_post(&tg, op_leader_ends, (long)t_page(&tg, 1), 0);
+	t_post(&tg, op_leader_ends, (long)t_page(&tg, 1), 0, 0);
 	t_sleep_ms(100);
 	T_MUST(shared->rounds[1] == 1);
 	ret = softdirty_open(tg.pid, NULL, &tg.sd);
@@ -391,6 +407,43 @@ static void the_first_thread_has_ended(void)
 	while (shared->rounds[0] == 0)
 		t_sleep_ms(1);
 	T_STREQ(t_pages(&tg, NULL, 0), "-D--");
+}
+
+static long op_large_write(long fd, long size, long c, long d)
+{
+	char *block = calloc(1, (size_t)size);
+	pthread_t t;
+	ssize_t n;
+
+	if (pthread_create(&t, NULL, sleeper, NULL))
+		return -EAGAIN;
+	n = write((int)fd, block, (size_t)size);
+	return n < 0 ? -errno : n;
+}
+
+/* A stop would cut it short, as SIGSTOP does; so another thread is chosen, if there is one. */
+static void a_large_write_that_waits_is_left_alone(void)
+{
+	const size_t size = 1 << 20;
+	T_TARGET tg;
+	char *block = malloc(size);
+	struct pollfd end;
+	int fd[2];
+
+	T_MUST(pipe(fd) == 0);
+	tg = t_start();
+	t_post(&tg, op_large_write, fd[1], (long)size, 0);
+	t_sleep_ms(100);
+	for (int i = 0; i < 5; i++)
+		open_and_clear(tg.pid);
+	end = (struct pollfd){ .fd = fd[0], .events = POLLIN };
+	while (!t_idle(&tg) && poll(&end, 1, 100) >= 0)
+		if (end.revents && read(fd[0], block, size) < 0)
+			break;
+	T_EQ(t_wait(&tg), size);
+	close(fd[0]);
+	close(fd[1]);
+	free(block);
 }
 
 static long op_use_all_descriptors(long limit, long b, long c, long d)
@@ -434,6 +487,7 @@ int main(void)
 	T_RUN(the_caller_keeps_nothing);
 	T_RUN(a_thread_with_its_own_descriptors);
 	T_RUN(the_first_thread_has_ended);
+	T_RUN(a_large_write_that_waits_is_left_alone);
 	T_RUN(no_descriptor_is_free);
 	return t_done();
 }

@@ -215,7 +215,7 @@ static void exec_makes_everything_new(void)
 	size_t n, n_pages;
 	uint64_t end = 0;
 
-	t_post(&tg, t_op_exec, 0, 0);
+	t_post(&tg, t_op_exec, 0, 0, 0);
 	T_MUST(sleeps_as_another_program(tg.pid));
 	T_EQ(softdirty_read(tg.sd, NULL, 0, 0, 0, &dirty, &n), 0);
 	T_OK(n > 0);

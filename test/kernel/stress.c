@@ -361,7 +361,7 @@ static void no_write_is_lost(void)
 	tg = t_start();
 	tg.mem = (uintptr_t)t_call(&tg, op_prepare);
 	t_watch(&tg);
-	t_post(&tg, op_run, 0, 0);
+	t_post(&tg, op_run, 0, 0, 0);
 	while (oracle->n_writes < N_WRITES && t_now() < end && !t_failed() && !control->error) {
 		read_clear(&tg, &r);
 		usleep((unsigned)(r.rounds % 5) * 300);
