@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,6 +19,7 @@
 #include "procview/proc.h"
 
 struct file {
+	struct file *next, **link;	/* among all that are open */
 	int real;
 	struct watched *w;
 	char proc[32];			/* "/proc/123" */
@@ -58,6 +60,9 @@ void fs_setup(void)
 	needs_uffd = !strcmp(name, "wp-async");
 }
 
+static struct file *files;
+static pthread_mutex_t files_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static struct file *file(const struct fuse_file_info *fi)
 {
 	return (struct file *)(uintptr_t)fi->fh;
@@ -65,8 +70,24 @@ static struct file *file(const struct fuse_file_info *fi)
 
 /* --- open and release ----------------------------------------------------------------------- */
 
+static void enlist(struct file *f)
+{
+	pthread_mutex_lock(&files_lock);
+	f->link = &files;
+	f->next = files;
+	if (files)
+		files->link = &f->next;
+	files = f;
+	pthread_mutex_unlock(&files_lock);
+}
+
 static void close_file(struct file *f)
 {
+	pthread_mutex_lock(&files_lock);
+	*f->link = f->next;
+	if (f->next)
+		f->next->link = f->link;
+	pthread_mutex_unlock(&files_lock);
 	if (f->w)
 		watched_put(f->w);
 	sdi_cleanup_fd(&f->real);
@@ -100,6 +121,7 @@ static int open_file(const struct caller *c, fuse_ino_t ino, int flags, struct f
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
+	enlist(f);
 	f->real = take_fd(&real);
 	snprintf(f->proc, sizeof(f->proc), "/proc/%d", fs_pid(ino));
 	f->w = watched_get(fs_pid(ino), proc_start_time(dir));
@@ -182,6 +204,13 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	close_file(file(fi));
 	fuse_reply_err(req, 0);
+}
+
+/* What was open at the end is not released any more. */
+void fs_finish(void)
+{
+	while (files)
+		close_file(files);
 }
 
 /* --- using them ----------------------------------------------------------------------------- */

@@ -42,6 +42,9 @@ const char *fs_name(enum fs_kind kind);
 /* Must be called before all else: does the kernel's own soft-dirty bit serve best here? */
 void fs_setup(void);
 
+/* When no thread serves any more. */
+void fs_finish(void);
+
 /* file.c: open files. */
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

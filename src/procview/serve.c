@@ -283,6 +283,8 @@ int sdi_procview_run(const struct sdi_procview *o, char why[static 256])
 		err = o->n_over ? serve_over(&s) : serve_dir(&s);
 	if (s.se)
 		fuse_session_destroy(s.se);
+	fs_finish();
 	watched_finish();
+	free(s.pidfds);
 	return err ? -1 : 0;
 }
