@@ -130,7 +130,18 @@ static void a_killed_keeper_does_not_thaw(void)
 	int pages = k_read(sd, NULL, 0, &t, NULL);
 	T_OK(pages == -1 || pages == K_PAGES);
 	T_OK(!moves(&t, 50));
+	/* One that could attach knows who holds the target: others wait, as before. */
+	pid_t pid = pages > 0 ? t_fork() : -1;
+	if (pid == 0) {
+		struct softdirty *mine = k_must_open(t.pid);
+		_exit(softdirty_clear(mine, "other") ? 1 : 0);
+	}
+	t_sleep_ms(100);
+	T_OK(pid < 0 || waitpid(pid, NULL, WNOHANG) == 0);
 	softdirty_thaw(sd);
+	int status = 0;
+	T_OK(pid < 0 || waitpid(pid, &status, 0) == pid);
+	T_EQ(status, 0);
 	T_OK(moves(&t, 5000));
 	T_EQ(k_read(sd, NULL, 0, &t, NULL), K_PAGES);
 	softdirty_stop(sd);

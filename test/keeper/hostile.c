@@ -369,6 +369,35 @@ static void a_client_without_descriptors_loses_nothing(void)
 	k_end(&t);
 }
 
+/* The list came, but there is no room to map it. */
+static void a_client_without_memory_loses_nothing(void)
+{
+	struct k_target t = k_start();
+	struct softdirty *sd = k_must_open(t.pid);
+	const struct softdirty_range *r;
+	struct rlimit old, none;
+	size_t n;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	T_SKIP("sanitizers need address space themselves");
+#endif
+	T_EQ(softdirty_clear(sd, NULL), 0);
+	k_write(&t, 31);
+	T_MUST(!getrlimit(RLIMIT_AS, &old));
+	none = (struct rlimit){ .rlim_cur = 4096, .rlim_max = old.rlim_max };
+	T_MUST(!setrlimit(RLIMIT_AS, &none));
+	int err = softdirty_read(sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &r, &n);
+	T_MUST(!setrlimit(RLIMIT_AS, &old));
+	T_EQ(err, -ENOMEM);
+	T_OK(*softdirty_error());
+	k_write(&t, 32);
+	T_EQ(k_read(sd, NULL, SOFTDIRTY_READ_CLEAR, &t, NULL), 2);
+	T_EQ(k_read(sd, NULL, 0, &t, NULL), 0);
+	softdirty_stop(sd);
+	softdirty_close(sd);
+	k_end(&t);
+}
+
 int main(int argc, char **argv)
 {
 	k_main(argc, argv);
@@ -379,6 +408,7 @@ int main(int argc, char **argv)
 	T_RUN(a_client_that_does_not_read);
 	T_RUN(many_connections);
 	T_RUN(a_client_without_descriptors_loses_nothing);
+	T_RUN(a_client_without_memory_loses_nothing);
 	T_RUN(a_client_that_holds_for_ever);
 	T_RUN(lies_are_not_believed);
 	return t_done();

@@ -3,11 +3,15 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "keep.h"
+#include "lib/spawn.h"
 #include "wire/place.h"
+#include "wire/wire.h"
 
 static void it_ends_with_the_target(void)
 {
@@ -102,13 +106,46 @@ static void what_ends_a_command_does_not_end_it(void)
 	k_end(&t);
 }
 
-/* Names are made of pid and start time: a keeper of an earlier process is not found. */
+/* Between the command that looked and the keeper that attaches, the pid became another process. */
 static void a_reused_pid_is_another_process(void)
 {
-	struct sdi_place_name a = sdi_place_name(100, 1), b = sdi_place_name(100, 2);
+	struct k_target t = k_start();
+	struct sdi_request rq = { .magic = SDI_WIRE_MAGIC, .version = SDI_WIRE_VERSION,
+				  .op = SDI_OP_START, .pid = t.pid, .start = 1 };
+	struct sdi_place_name name = sdi_place_name(t.pid, 1);
+	struct sdi_reply reply;
+	struct sdi_place p;
+	int sv[2], fds[SDI_WIRE_MAX_FDS];
 
-	T_STREQ(a.text, "100-1");
-	T_STREQ(b.text, "100-2");
+	T_STREQ(name.text + strlen(name.text) - 2, "-1");
+	T_MUST(!sdi_place_open(true, &p));
+	T_MUST(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv));
+	T_MUST(!sdi_wire_send(sv[0], &rq, sizeof(rq), &p.dir, 1, 0));
+	T_MUST(!sdi_spawn_keeper(k_self(), t.pid, sv[1]));
+	close(sv[1]);
+	T_MUST(!sdi_wire_recv(sv[0], &reply, sizeof(reply), fds, 0));
+	T_EQ(reply.err, -ESRCH);
+	T_STREQ(reply.text, "it has ended");
+	T_EQ(sdi_wire_recv(sv[0], &reply, sizeof(reply), fds, 0), -EPIPE);
+	T_EQ(k_count_files(t.pid), 0);
+	close(sv[0]);
+	sdi_place_close(&p);
+	k_end(&t);
+}
+
+/* By hand there is nothing to keep. */
+static void not_by_hand(void)
+{
+	int status;
+	pid_t pid = t_fork();
+
+	if (pid == 0) {
+		close(2);
+		execl(k_self(), "softdirty", "keeper", "1", NULL);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	T_OK(WIFEXITED(status) && WEXITSTATUS(status) == 2);
 }
 
 /* The same name may mean another process in another pid namespace: the pidfd tells. */
@@ -147,6 +184,7 @@ int main(int argc, char **argv)
 	T_RUN(sigterm_cleans_up);
 	T_RUN(what_ends_a_command_does_not_end_it);
 	T_RUN(a_reused_pid_is_another_process);
+	T_RUN(not_by_hand);
 	T_RUN(a_keeper_of_the_wrong_process_is_not_believed);
 	return t_done();
 }
