@@ -348,6 +348,48 @@ case_service()
 	finish
 }
 
+# What README.md tells people to paste.
+case_readme()
+{
+	begin readme
+	awk '/^## / { on = /CRIU/ } /^```$/ { code = 0 } on && code; /^```sh/ { code = 1 }' \
+		/project/README.md >commands
+	grep -q restore commands || fail "README.md has no commands"
+	(cd /project && TMPDIR=$images PATH=/build:$PATH sh -ex "$images/commands") >out 2>&1 ||
+		fail "$(tail -n 5 out)"
+	sizes=$(awk '$2 == "total" { sub(/M$/, "000", $1); sub(/K$/, "", $1); print $1 }' out)
+	say "$(echo "$sizes" | tr '\n' ' ')KiB in pages-*.img"
+	check_sizes
+}
+
+with_wrapper()
+{
+	mkdir bin
+	ln -s /project/contrib/criu-softdirty bin/criu
+	export SOFTDIRTY_COMMAND=/build/softdirty
+	"$@"
+	unset SOFTDIRTY_COMMAND
+}
+
+case_swrk()
+{
+	begin swrk
+	with_wrapper rpc_steps
+	finish
+}
+
+case_service()
+{
+	begin service
+	$exec_ criu service --address "$images/service.sk" --pidfile "$images/service.pid" \
+		--daemon -v4 -o service.log >out 2>&1 || fail "service: $(cat out)"
+	service="--service $images/service.sk"
+	with_wrapper rpc_steps
+	service=
+	kill "$(cat service.pid)"
+	finish
+}
+
 case_redis()
 {
 	begin redis
@@ -370,22 +412,8 @@ case_redis()
 	finish
 }
 
-# What README.md says works as pasted.
-case_readme()
-{
-	begin readme
-	awk '/^```/ { inside = !inside && $0 == "```sh" && ++n == 2; next } inside' \
-		/project/README.md >session
-	# Without the descriptors that this script was started with: CRIU cannot dump those.
-	printf '%s\n' 'for fd in 3 4 5 6 7 8 9 10 11 12; do eval "exec $fd>&-"; done' \
-		'. ./session' >pasted
-	PATH=/build:$PATH bash -e ./pasted </dev/null >out 2>&1 || fail "$(cat out)"
-	kill "$(cat pid)" || fail "it was not restored"
-	finish
-}
-
-all="readme check feature_cache writer tree snapshots page_server fork_and_exec pid_reuse seccomp
-	pid_namespace swrk service redis"
+all="check feature_cache writer tree snapshots page_server fork_and_exec pid_reuse seccomp
+	pid_namespace swrk service redis readme"
 # shellcheck disable=SC2086
 for c in ${*:-$all}; do
 	"case_$c"
