@@ -360,33 +360,6 @@ case_readme()
 	sizes=$(awk '$2 == "total" { sub(/M$/, "000", $1); sub(/K$/, "", $1); print $1 }' out)
 	say "$(echo "$sizes" | tr '\n' ' ')KiB in pages-*.img"
 	check_sizes
-}
-
-with_wrapper()
-{
-	mkdir bin
-	ln -s /project/contrib/criu-softdirty bin/criu
-	export SOFTDIRTY_COMMAND=/build/softdirty
-	"$@"
-	unset SOFTDIRTY_COMMAND
-}
-
-case_swrk()
-{
-	begin swrk
-	with_wrapper rpc_steps
-	finish
-}
-
-case_service()
-{
-	begin service
-	$exec_ criu service --address "$images/service.sk" --pidfile "$images/service.pid" \
-		--daemon -v4 -o service.log >out 2>&1 || fail "service: $(cat out)"
-	service="--service $images/service.sk"
-	with_wrapper rpc_steps
-	service=
-	kill "$(cat service.pid)"
 	finish
 }
 
