@@ -18,7 +18,7 @@ static int check_all(const struct sdi_target *t, size_t *n)
 	const struct sdi_backend *const *b = sdi_backends();
 	size_t i = 0;
 
-	for (; b[i] && i < MAX_BACKENDS; i++) {
+	for (; i < MAX_BACKENDS && b[i]; i++) {
 		why[i].text[0] = '\0';
 		int err = b[i]->probe(&why[i]);
 		if (!err && t)
