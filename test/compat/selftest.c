@@ -253,13 +253,15 @@ static void the_stack_and_the_heap_take_part(void)
 {
 	char *volatile heap = malloc(64 << 10);
 	char *page = (char *)(((uintptr_t)heap + (16 << 10)) & ~(iface_page() - 1));
+	volatile char on_stack;
 
 	memset(heap, 1, 64 << 10);
 	iface_clear(getpid());
+	on_stack = 1;
 	T_OK(!iface_dirty(page));
 	page[0] = 2;
 	T_OK(iface_dirty(page));
-	T_OK(iface_dirty(__builtin_frame_address(0)));
+	T_OK(iface_dirty((const char *)&on_stack));
 	free(heap);
 }
 
