@@ -50,6 +50,7 @@ static void prepare(struct t_target *tg, size_t size)
 {
 	size_t part = size / N_MAPPINGS / t_page_size();
 
+	bench_reserve(tg, size);
 	for (int i = 0; i < N_MAPPINGS; i++)
 		t_map_touched(tg, part);
 }

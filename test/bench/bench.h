@@ -6,11 +6,24 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "target.h"
 
 #define MIB (1ul << 20)
 #define GIB (1ul << 30)
+
+static inline long bench_op_reserve(long size, long b, long c, long d)
+{
+	return (long)mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+/* The arena of a target is too small for measurements: another one, with room for size bytes. */
+static inline void bench_reserve(struct t_target *tg, size_t size)
+{
+	tg->arena = t_call(tg, bench_op_reserve, size + GIB);
+	tg->arena_end = tg->arena + size + GIB;
+}
 
 static inline int by_value(const void *a, const void *b)
 {

@@ -35,17 +35,9 @@ static long op_dirty(long start, long step, long c, long d)
 	return 0;
 }
 
-/* The arena of a target is smaller. */
-static long op_reserve(long a, long b, long c, long d)
-{
-	return (long)mmap(NULL, SIZE + GIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			  -1, 0);
-}
-
 static void map(struct t_target *tg)
 {
-	tg->arena = t_call(tg, op_reserve);
-	tg->arena_end = tg->arena + SIZE + GIB;
+	bench_reserve(tg, SIZE);
 	t_map(tg, SIZE / t_page_size(), t_page_size(), 0);
 	t_call(tg, t_op_madvise, tg->mem, SIZE, MADV_NOHUGEPAGE);
 	t_call(tg, op_dirty, tg->mem, t_page_size());
