@@ -21,41 +21,14 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/io.h"
-#include "target/pagemap.h"
 #include "target/stop.h"
-#include "track/tracker.h"
+#include "track/wp.h"
 #include "uapi/userfaultfd.h"
-
-enum {
-	POPULATED = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-};
-
-/*
- * Empty pages of shared mappings must be marked too: a shared page that was written and then dropped
- * from the page table (reclaim, MADV_DONTNEED) leaves an empty entry like any other. Markers cost
- * 2 MiB of page table per GiB; beyond this much shared memory, empty pages count as untracked.
- */
-#define MAX_MARKED (16ull << 30)
-
-/*
- * But not in files of a file system. There a marker over a page that is not in the page cache makes
- * the next access hang for ever if the mapping is locked (mlock(2)): filemap_fault() takes the
- * marker for a fault that somebody else has resolved. Since Linux 6.9, commit 58f327f2ce80
- * ("filemap: avoid unnecessary major faults in filemap_fault()"). Shared memory has a fault handler
- * of its own and is safe.
- */
-
-struct wp {
-	int uffd;
-	struct sdi_ranges known;	/* registered; flags: what is mapped there, see tag() */
-	struct sdi_ranges refused;	/* the kernel refused; flags: tag(), reason: why */
-};
 
 /* What is mapped, so that a different thing at the same address is noticed. */
 static uint32_t tag(const struct sdi_vma *v)
@@ -93,7 +66,7 @@ static int count_region(void *arg, uint64_t start, uint64_t end, uint64_t catego
 }
 
 static const struct sdi_scan anon_take = {
-	.flags = PM_SCAN_WP_MATCHING, .mask = PAGE_IS_WRITTEN, .anyof = POPULATED,
+	.flags = PM_SCAN_WP_MATCHING, .mask = PAGE_IS_WRITTEN, .anyof = SDI_WP_POPULATED,
 	.ret = PAGE_IS_WRITTEN,
 };
 
@@ -228,19 +201,10 @@ static int still_same(const struct sdi_ranges *list, const struct sdi_ranges *no
 	return 0;
 }
 
-/* Everything a round works with. */
-struct round {
-	struct sdi_tracker *tr;
-	struct wp *wp;
-	enum sdi_collect how;
-	struct sdi_ranges *found;
-	struct sdi_ranges fresh;	/* not known and not refused: new */
-};
-
-static int find_fresh(struct round *r)
+static int find_fresh(struct sdi_wp_round *r)
 {
 	struct sdi_ranges unreg = { 0 }, now = { 0 }, same = { 0 };
-	struct wp *wp = r->wp;
+	struct sdi_wp *wp = r->wp;
 	int err = find_unregistered(r->tr, &unreg);
 
 	if (!err)
@@ -267,7 +231,7 @@ static int find_fresh(struct round *r)
 /* --- registering ---------------------------------------------------------------------------- */
 
 /* As a whole? */
-static bool is_fresh(const struct round *r, const struct sdi_vma *v)
+static bool is_fresh(const struct sdi_wp_round *r, const struct sdi_vma *v)
 {
 	return !(v->flags & SDI_VMA_KERNEL) && sdi_ranges_cover(&r->fresh, v->start, v->end);
 }
@@ -284,9 +248,9 @@ static uint32_t refusal(const struct sdi_vma *v, int err)
 	return err == -EINVAL ? SOFTDIRTY_REASON_SPECIAL : SOFTDIRTY_REASON_REFUSED;
 }
 
-static int note(struct round *r, const struct sdi_vma *v, int result)
+static int note(struct sdi_wp_round *r, const struct sdi_vma *v, int result)
 {
-	struct wp *wp = r->wp;
+	struct sdi_wp *wp = r->wp;
 
 	if (result == -ENOENT)
 		return 0;	/* unmapped meanwhile */
@@ -299,7 +263,7 @@ static int note(struct round *r, const struct sdi_vma *v, int result)
  * A run of mappings that are fresh as a whole. One call for all of them, and one for each if that
  * fails, because one bad mapping fails them all: 177 instead of 346 ns for each mapping.
  */
-static int register_run(struct round *r, size_t from, size_t to)
+static int register_run(struct sdi_wp_round *r, size_t from, size_t to)
 {
 	const struct sdi_vma *v = r->tr->maps.v;
 	int all = uffd_register(r->wp->uffd, v[from].start, v[to - 1].end);
@@ -314,7 +278,7 @@ static int register_run(struct round *r, size_t from, size_t to)
  * A refusal may pass: the target gave up its own userfaultfd, memory is there again, or the mapping
  * was gone for just that moment. What registers now was not watched until now: new.
  */
-static int retry_refused(struct round *r)
+static int retry_refused(struct sdi_wp_round *r)
 {
 	struct sdi_ranges keep = { 0 };
 	int err = 0;
@@ -333,7 +297,7 @@ static int retry_refused(struct round *r)
 }
 
 /* A mapping that grew: only what is fresh of it. */
-static int register_parts(struct round *r, const struct sdi_vma *v)
+static int register_parts(struct sdi_wp_round *r, const struct sdi_vma *v)
 {
 	int err = 0;
 
@@ -351,10 +315,10 @@ static int register_parts(struct round *r, const struct sdi_vma *v)
 
 /*
  * Nothing but what is fresh: the kernel may take a known mapping out of the userfaultfd at any moment
- * (see drop_stale()), and registering it in passing would hide that. What is fresh is not
+ * (see sdi_wp_drop_stale()), and registering it in passing would hide that. What is fresh is not
  * registered, so it is whole mappings, and none is split.
  */
-static int register_fresh(struct round *r)
+static int register_fresh(struct sdi_wp_round *r)
 {
 	const struct sdi_maps *m = &r->tr->maps;
 	int err = retry_refused(r);
@@ -374,7 +338,7 @@ static int register_fresh(struct round *r)
 	return err ? err : sdi_ranges_sort(&r->wp->refused);
 }
 
-static int push_fresh(struct round *r)
+static int push_fresh(struct sdi_wp_round *r)
 {
 	int err = 0;
 
@@ -382,229 +346,6 @@ static int push_fresh(struct round *r)
 		err = sdi_ranges_push(r->found, r->fresh.r[i].start, r->fresh.r[i].end,
 				      SOFTDIRTY_NEW, 0);
 	return err;
-}
-
-/* --- scanning ------------------------------------------------------------------------------- */
-
-/*
- * How mappings are asked. Private memory: a clean page of a file or the zero page was only read. The
- * FILE category costs a look at struct page (10 against 3 ns), so anonymous memory goes without.
- * Shared memory: see MAX_MARKED.
- */
-enum class { ANON, PRIVATE_FILE, SHARED, SPARSE, N_CLASSES };
-
-static struct sdi_scan question(enum class class, enum sdi_collect how)
-{
-	uint64_t not = PAGE_IS_PFNZERO | sdi_scan_guard();
-	struct sdi_scan q = {
-		.flags = how == SDI_TAKE ? PM_SCAN_WP_MATCHING : 0,
-		.mask = PAGE_IS_WRITTEN,
-		.anyof = POPULATED,
-		.ret = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE,
-	};
-
-	if (class == PRIVATE_FILE)
-		not |= PAGE_IS_FILE;
-	if (class == SHARED)
-		q.anyof = 0;
-	if (class == ANON || class == PRIVATE_FILE) {
-		q.inverted = not;
-		q.mask |= not;
-	}
-	return q;
-}
-
-struct sink {
-	struct sdi_ranges *found;
-	uint32_t kind;
-};
-
-static int push_written(void *arg, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct sink *s = arg;
-	uint32_t flags = SOFTDIRTY_WRITTEN | s->kind;
-
-	if (categories & POPULATED)
-		flags |= SOFTDIRTY_POPULATED;
-	if (categories & PAGE_IS_SWAPPED)
-		flags |= SOFTDIRTY_SWAPPED;
-	if (categories & PAGE_IS_HUGE)
-		flags |= SOFTDIRTY_HUGE;
-	return sdi_ranges_push(s->found, start, end, flags, 0);
-}
-
-static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct sink *s = arg;
-
-	if (categories & POPULATED)
-		return 0;
-	return sdi_ranges_push(s->found, start, end, SOFTDIRTY_UNTRACKED | s->kind,
-			       SOFTDIRTY_REASON_SPARSE);
-}
-
-/*
- * A scan holds the target's mmap_lock for reading. It is cut into pieces of about this long, with a
- * real sleep between them: without one the scanner takes the lock again before a waiting mmap()
- * wakes up.
- */
-#define MAX_HOLD_NS 180000ull
-#define PIECE_MIN (32ull << 20)
-#define PIECE_MAX (4ull << 30)
-
-struct pace {
-	uint64_t held_ns;	/* since the last sleep */
-	uint64_t piece;		/* bytes of address space to ask for at once */
-};
-
-static void keep_pace(struct pace *p, uint64_t took_ns)
-{
-	p->held_ns += took_ns;
-	if (took_ns < MAX_HOLD_NS / 4)
-		p->piece = MIN(p->piece * 2, PIECE_MAX);
-	else if (took_ns > MAX_HOLD_NS)
-		p->piece = MAX(p->piece / 2, PIECE_MIN / 16);
-	if (p->held_ns < MAX_HOLD_NS)
-		return;
-	p->held_ns = 0;
-	nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
-}
-
-/* Cut where no huge page is cut: 2 MiB, and 1 GiB where a mapping may be hugetlb. */
-static uint64_t next_cut(uint64_t at, uint64_t end, uint64_t piece, enum class class)
-{
-	uint64_t unit = class == ANON ? 2ull << 20 : 1ull << 30;
-	uint64_t cut = (at + piece) & ~(unit - 1);
-
-	if (cut <= at)
-		cut = (at | (unit - 1)) + 1;
-	return MIN(cut, end);
-}
-
-/* Memory that is scanned in one go. */
-struct span {
-	enum class class;
-	uint64_t start, end;
-	const struct sdi_vma *last;	/* the mapping that end lies in */
-};
-
-static int scan_span(struct round *r, const struct span *span, struct pace *pace)
-{
-	struct sdi_scan q = question(span->class, r->how), holes = question(SHARED, SDI_PEEK);
-	uint64_t at = r->how == SDI_PEEK ? MAX(span->start, r->tr->from) : span->start;
-	uint64_t end = r->how == SDI_PEEK ? MIN(span->end, r->tr->to) : span->end;
-	struct sink s = {
-		.found = r->found,
-		.kind = span->class >= SHARED ? SOFTDIRTY_SHARED | SOFTDIRTY_FILE : 0,
-	};
-
-	while (at < end) {
-		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace->piece, span->class);
-		int err = sdi_scan(r->tr->pagemap, &q, at, cut, push_written, &s);
-
-		/* In this order: what is dropped in between is a hole by then. */
-		if (!err && span->class == SPARSE)
-			err = sdi_scan(r->tr->pagemap, &holes, at, cut, push_unmarked, &s);
-		if (err)
-			return err;
-		keep_pace(pace, sdi_now_ns() - t0);
-		at = cut;
-	}
-	return 0;
-}
-
-static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct uffdio_writeprotect wp = { .range = { start, end - start } };
-	int uffd = *(int *)arg;
-
-	/* ENOENT: unmapped or moved meanwhile, so it will be fresh again. */
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) && errno != ENOENT ? -errno : 0;
-}
-
-/*
- * What was just registered may have protected pages all the same. When mremap() joins a moved mapping
- * to neighbours, the kernel takes the whole out of the userfaultfd and leaves their protection
- * (Linux 6.18, mremap_userfaultfd_prep() after a merge; before Linux 6.13 commit 0cef0bb836e3 moved
- * pages kept it too). A write then makes the page writable and leaves the mark that says clean: it
- * would never be seen again. So all such marks go, once the mapping is ours.
- */
-static int drop_stale(struct round *r)
-{
-	static const struct sdi_scan what = {
-		.inverted = PAGE_IS_WRITTEN, .mask = PAGE_IS_WRITTEN, .anyof = POPULATED,
-		.ret = PAGE_IS_WRITTEN,
-	};
-	struct pace pace = { .piece = PIECE_MIN };
-	int err = 0;
-
-	for (size_t i = 0; i < r->fresh.n && !err; i++) {
-		uint64_t at = r->fresh.r[i].start, end = r->fresh.r[i].end;
-
-		while (at < end && !err) {
-			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace.piece, SHARED);
-
-			err = sdi_scan(r->tr->pagemap, &what, at, cut, unprotect, &r->wp->uffd);
-			keep_pace(&pace, sdi_now_ns() - t0);
-			at = cut;
-		}
-	}
-	return err;
-}
-
-/* Shared memory is watched without markers once the budget is used up. */
-static enum class classify(const struct sdi_vma *v, uint64_t *budget)
-{
-	if (!(v->flags & SDI_VMA_SHARED))
-		return v->flags & SDI_VMA_FILE ? PRIVATE_FILE : ANON;
-	if (!(v->flags & SDI_VMA_SHMEM) || v->end - v->start > *budget)
-		return SPARSE;
-	*budget -= v->end - v->start;
-	return SHARED;
-}
-
-/*
- * Does the piece [start, ...) of v continue the span? Also over a small gap with nothing in it:
- * what is mapped there meanwhile is not registered, so a scan that protects steps over it.
- */
-static bool continues(const struct span *s, enum class class, const struct sdi_vma *v,
-		      uint64_t start)
-{
-	const uint64_t max_gap = 1ull << 30;
-
-	if (class != s->class)
-		return false;
-	return start == s->end || (v == s->last + 1 && s->end == s->last->end &&
-				   start == v->start && start - s->end < max_gap);
-}
-
-static int scan_known(struct round *r)
-{
-	const struct sdi_ranges *known = &r->wp->known;
-	struct pace pace = { .piece = PIECE_MIN };
-	struct span span = { .class = N_CLASSES };
-	uint64_t budget = MAX_MARKED;
-	size_t k = 0;
-	int err = 0;
-
-	for (size_t i = 0; i < r->tr->maps.n && !err; i++) {
-		const struct sdi_vma *v = &r->tr->maps.v[i];
-		enum class class = classify(v, &budget);
-
-		while (k < known->n && known->r[k].end <= v->start)
-			k++;
-		for (size_t j = k; j < known->n && known->r[j].start < v->end && !err; j++) {
-			uint64_t start = MAX(v->start, known->r[j].start);
-
-			if (!continues(&span, class, v, start)) {
-				err = scan_span(r, &span, &pace);
-				span = (struct span){ .class = class, .start = start };
-			}
-			span.end = MIN(v->end, known->r[j].end);
-			span.last = v;
-		}
-	}
-	return err ? err : scan_span(r, &span, &pace);
 }
 
 /* --- attach --------------------------------------------------------------------------------- */
@@ -652,7 +393,7 @@ static int wp_attach(struct sdi_tracker *tr, struct sdi_why *why)
 		sdi_why(why, "userfaultfd has no asynchronous write protection (needs Linux 6.7)");
 		return -EOPNOTSUPP;
 	}
-	struct wp *wp = calloc(1, sizeof(*wp));
+	struct sdi_wp *wp = calloc(1, sizeof(*wp));
 	if (!wp)
 		return sdi_fail(ENOMEM, "out of memory");
 	wp->uffd = take_fd(&uffd);
@@ -662,7 +403,7 @@ static int wp_attach(struct sdi_tracker *tr, struct sdi_why *why)
 
 static void wp_detach(struct sdi_tracker *tr)
 {
-	struct wp *wp = tr->state;
+	struct sdi_wp *wp = tr->state;
 
 	if (!wp)
 		return;
@@ -676,7 +417,7 @@ static void wp_detach(struct sdi_tracker *tr)
 /* --- what cannot be tracked ----------------------------------------------------------------- */
 
 /* Pages of the vdso are the kernel's; one that was written (by a debugger, say) is anonymous. */
-static int push_refused_pages(struct round *r, const struct softdirty_range *q, bool vdso)
+static int push_refused_pages(struct sdi_wp_round *r, const struct softdirty_range *q, bool vdso)
 {
 	struct sdi_ranges pages = { 0 };
 	int err = sdi_populated(&r->tr->target, r->tr->pagemap, &r->tr->maps, q->start, q->end, 0, 0,
@@ -694,7 +435,7 @@ static int push_refused_pages(struct round *r, const struct softdirty_range *q, 
 	return err;
 }
 
-static int push_refused(struct round *r)
+static int push_refused(struct sdi_wp_round *r)
 {
 	int err = 0;
 
@@ -716,16 +457,16 @@ static int push_refused(struct round *r)
 
 static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
-	struct round r = { .tr = tr, .wp = tr->state, .how = how, .found = found };
+	struct sdi_wp_round r = { .tr = tr, .wp = tr->state, .how = how, .found = found };
 	int err = find_fresh(&r);
 	if (!err && how == SDI_TAKE)
 		err = register_fresh(&r);
 	if (!err && how == SDI_TAKE)
-		err = drop_stale(&r);
+		err = sdi_wp_drop_stale(&r);
 	if (!err)
 		err = push_fresh(&r);
 	if (!err)
-		err = scan_known(&r);
+		err = sdi_wp_scan(&r);
 	if (!err)
 		err = push_refused(&r);
 	sdi_ranges_fini(&r.fresh);

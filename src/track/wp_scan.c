@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pages of wp-async: how each kind of mapping is asked, and in which pieces. Must not know how
+ * mappings come to be registered.
+ */
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "track/wp.h"
+#include "uapi/userfaultfd.h"
+
+/*
+ * Empty pages of shared mappings must be marked too: a shared page that was written and then dropped
+ * from the page table (reclaim, MADV_DONTNEED) leaves an empty entry like any other. Markers cost
+ * 2 MiB of page table per GiB; beyond this much shared memory, empty pages count as untracked.
+ */
+#define MAX_MARKED (16ull << 30)
+
+/*
+ * But not in files of a file system. There a marker over a page that is not in the page cache makes
+ * the next access hang for ever if the mapping is locked (mlock(2)): filemap_fault() takes the
+ * marker for a fault that somebody else has resolved. Since Linux 6.9, commit 58f327f2ce80
+ * ("filemap: avoid unnecessary major faults in filemap_fault()"). Shared memory has a fault handler
+ * of its own and is safe.
+ */
+
+/*
+ * How mappings are asked. Private memory: a clean page of a file or the zero page was only read. The
+ * FILE category costs a look at struct page (10 against 3 ns), so anonymous memory goes without.
+ * Shared memory: see MAX_MARKED.
+ */
+enum class { ANON, PRIVATE_FILE, SHARED, SPARSE, N_CLASSES };
+
+static struct sdi_scan question(enum class class, enum sdi_collect how)
+{
+	uint64_t not = PAGE_IS_PFNZERO | sdi_scan_guard();
+	struct sdi_scan q = {
+		.flags = how == SDI_TAKE ? PM_SCAN_WP_MATCHING : 0,
+		.mask = PAGE_IS_WRITTEN,
+		.anyof = SDI_WP_POPULATED,
+		.ret = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE,
+	};
+
+	if (class == PRIVATE_FILE)
+		not |= PAGE_IS_FILE;
+	if (class == SHARED)
+		q.anyof = 0;
+	if (class == ANON || class == PRIVATE_FILE) {
+		q.inverted = not;
+		q.mask |= not;
+	}
+	return q;
+}
+
+struct sink {
+	struct sdi_ranges *found;
+	uint32_t kind;
+};
+
+static int push_written(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct sink *s = arg;
+	uint32_t flags = SOFTDIRTY_WRITTEN | s->kind;
+
+	if (categories & SDI_WP_POPULATED)
+		flags |= SOFTDIRTY_POPULATED;
+	if (categories & PAGE_IS_SWAPPED)
+		flags |= SOFTDIRTY_SWAPPED;
+	if (categories & PAGE_IS_HUGE)
+		flags |= SOFTDIRTY_HUGE;
+	return sdi_ranges_push(s->found, start, end, flags, 0);
+}
+
+static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct sink *s = arg;
+
+	if (categories & SDI_WP_POPULATED)
+		return 0;
+	return sdi_ranges_push(s->found, start, end, SOFTDIRTY_UNTRACKED | s->kind,
+			       SOFTDIRTY_REASON_SPARSE);
+}
+
+/*
+ * A scan holds the target's mmap_lock for reading. It is cut into pieces of about this long, with a
+ * real sleep between them: without one the scanner takes the lock again before a waiting mmap()
+ * wakes up.
+ */
+#define MAX_HOLD_NS 180000ull
+#define PIECE_MIN (32ull << 20)
+#define PIECE_MAX (4ull << 30)
+
+struct pace {
+	uint64_t held_ns;	/* since the last sleep */
+	uint64_t piece;		/* bytes of address space to ask for at once */
+};
+
+static void keep_pace(struct pace *p, uint64_t took_ns)
+{
+	p->held_ns += took_ns;
+	if (took_ns < MAX_HOLD_NS / 4)
+		p->piece = MIN(p->piece * 2, PIECE_MAX);
+	else if (took_ns > MAX_HOLD_NS)
+		p->piece = MAX(p->piece / 2, PIECE_MIN / 16);
+	if (p->held_ns < MAX_HOLD_NS)
+		return;
+	p->held_ns = 0;
+	nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
+}
+
+/* Cut where no huge page is cut: 2 MiB, and 1 GiB where a mapping may be hugetlb. */
+static uint64_t next_cut(uint64_t at, uint64_t end, uint64_t piece, enum class class)
+{
+	uint64_t unit = class == ANON ? 2ull << 20 : 1ull << 30;
+	uint64_t cut = (at + piece) & ~(unit - 1);
+
+	if (cut <= at)
+		cut = (at | (unit - 1)) + 1;
+	return MIN(cut, end);
+}
+
+/* Memory that is scanned in one go. */
+struct span {
+	enum class class;
+	uint64_t start, end;
+	const struct sdi_vma *last;	/* the mapping that end lies in */
+};
+
+static int scan_span(struct sdi_wp_round *r, const struct span *span, struct pace *pace)
+{
+	struct sdi_scan q = question(span->class, r->how), holes = question(SHARED, SDI_PEEK);
+	uint64_t at = r->how == SDI_PEEK ? MAX(span->start, r->tr->from) : span->start;
+	uint64_t end = r->how == SDI_PEEK ? MIN(span->end, r->tr->to) : span->end;
+	struct sink s = {
+		.found = r->found,
+		.kind = span->class >= SHARED ? SOFTDIRTY_SHARED | SOFTDIRTY_FILE : 0,
+	};
+
+	while (at < end) {
+		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace->piece, span->class);
+		int err = sdi_scan(r->tr->pagemap, &q, at, cut, push_written, &s);
+
+		/* In this order: what is dropped in between is a hole by then. */
+		if (!err && span->class == SPARSE)
+			err = sdi_scan(r->tr->pagemap, &holes, at, cut, push_unmarked, &s);
+		if (err)
+			return err;
+		keep_pace(pace, sdi_now_ns() - t0);
+		at = cut;
+	}
+	return 0;
+}
+
+static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct uffdio_writeprotect wp = { .range = { start, end - start } };
+	int uffd = *(int *)arg;
+
+	/* ENOENT: unmapped or moved meanwhile, so it will be fresh again. */
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) && errno != ENOENT ? -errno : 0;
+}
+
+/*
+ * What was just registered may have protected pages all the same. When mremap() joins a moved mapping
+ * to neighbours, the kernel takes the whole out of the userfaultfd and leaves their protection
+ * (Linux 6.18, mremap_userfaultfd_prep() after a merge; before Linux 6.13 commit 0cef0bb836e3 moved
+ * pages kept it too). A write then makes the page writable and leaves the mark that says clean: it
+ * would never be seen again. So all such marks go, once the mapping is ours.
+ */
+int sdi_wp_drop_stale(struct sdi_wp_round *r)
+{
+	static const struct sdi_scan what = {
+		.inverted = PAGE_IS_WRITTEN, .mask = PAGE_IS_WRITTEN, .anyof = SDI_WP_POPULATED,
+		.ret = PAGE_IS_WRITTEN,
+	};
+	struct pace pace = { .piece = PIECE_MIN };
+	int err = 0;
+
+	for (size_t i = 0; i < r->fresh.n && !err; i++) {
+		uint64_t at = r->fresh.r[i].start, end = r->fresh.r[i].end;
+
+		while (at < end && !err) {
+			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace.piece, SHARED);
+
+			err = sdi_scan(r->tr->pagemap, &what, at, cut, unprotect, &r->wp->uffd);
+			keep_pace(&pace, sdi_now_ns() - t0);
+			at = cut;
+		}
+	}
+	return err;
+}
+
+/* Shared memory is watched without markers once the budget is used up. */
+static enum class classify(const struct sdi_vma *v, uint64_t *budget)
+{
+	if (!(v->flags & SDI_VMA_SHARED))
+		return v->flags & SDI_VMA_FILE ? PRIVATE_FILE : ANON;
+	if (!(v->flags & SDI_VMA_SHMEM) || v->end - v->start > *budget)
+		return SPARSE;
+	*budget -= v->end - v->start;
+	return SHARED;
+}
+
+/*
+ * Does the piece [start, ...) of v continue the span? Also over a small gap with nothing in it:
+ * what is mapped there meanwhile is not registered, so a scan that protects steps over it.
+ */
+static bool continues(const struct span *s, enum class class, const struct sdi_vma *v,
+		      uint64_t start)
+{
+	const uint64_t max_gap = 1ull << 30;
+
+	if (class != s->class)
+		return false;
+	return start == s->end || (v == s->last + 1 && s->end == s->last->end &&
+				   start == v->start && start - s->end < max_gap);
+}
+
+int sdi_wp_scan(struct sdi_wp_round *r)
+{
+	const struct sdi_ranges *known = &r->wp->known;
+	struct pace pace = { .piece = PIECE_MIN };
+	struct span span = { .class = N_CLASSES };
+	uint64_t budget = MAX_MARKED;
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < r->tr->maps.n && !err; i++) {
+		const struct sdi_vma *v = &r->tr->maps.v[i];
+		enum class class = classify(v, &budget);
+
+		while (k < known->n && known->r[k].end <= v->start)
+			k++;
+		for (size_t j = k; j < known->n && known->r[j].start < v->end && !err; j++) {
+			uint64_t start = MAX(v->start, known->r[j].start);
+
+			if (!continues(&span, class, v, start)) {
+				err = scan_span(r, &span, &pace);
+				span = (struct span){ .class = class, .start = start };
+			}
+			span.end = MIN(v->end, known->r[j].end);
+			span.last = v;
+		}
+	}
+	return err ? err : scan_span(r, &span, &pace);
+}
+
