@@ -57,8 +57,7 @@ enum softdirty_reason {
 	SOFTDIRTY_REASON_UFFD,        /* the target's own userfaultfd owns the mapping */
 	SOFTDIRTY_REASON_HUGETLB,     /* native soft-dirty never sees hugetlb writes */
 	SOFTDIRTY_REASON_MERGED,      /* the kernel marks the whole of a grown mapping */
-	SOFTDIRTY_REASON_SPARSE,      /* shared file, or huge shared memory: what is untouched of
-				       * it is not watched */
+	SOFTDIRTY_REASON_SPARSE,      /* huge shared memory: what is untouched is not watched */
 	SOFTDIRTY_REASON_UNREADABLE,  /* content could not be read for comparing */
 	SOFTDIRTY_REASON_REFUSED,     /* the kernel refused to track it at this moment */
 	SOFTDIRTY_REASON_LOST,        /* tracking was interrupted: everything counts */

@@ -72,7 +72,7 @@ API const char *softdirty_reason_text(unsigned reason)
 		[SOFTDIRTY_REASON_HUGETLB] = "native soft-dirty never sees hugetlb writes",
 		[SOFTDIRTY_REASON_MERGED] = "the kernel marks the whole of a grown mapping",
 		[SOFTDIRTY_REASON_SPARSE] =
-			"untouched part of a shared file or huge shared memory, not watched",
+			"untouched part of huge shared memory, not watched",
 		[SOFTDIRTY_REASON_UNREADABLE] = "content could not be read for comparing",
 		[SOFTDIRTY_REASON_REFUSED] = "the kernel refused to track it at this moment",
 		[SOFTDIRTY_REASON_LOST] = "tracking was interrupted, so everything counts",

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "softdirty.h"
+#include "target/mounts.h"
 
 enum { EMPTY_TRIES = 20 };	/* a process between two memories (exec) shows no mapping */
 
@@ -77,11 +78,11 @@ static uint32_t special(const char *name, uint64_t inode)
 	return 0;
 }
 
-/* MAP_SHARED | MAP_ANONYMOUS, memfd, System V and POSIX shared memory. Its device has no major. */
+/* MAP_SHARED | MAP_ANONYMOUS, memfd, System V: on mounts of the kernel's own, that nobody can see. */
 static bool is_shmem(const char *name, uint64_t major)
 {
 	return !major && (starts(name, "/memfd:") || starts(name, "/dev/zero") ||
-			  starts(name, "/SYSV") || starts(name, "/dev/shm/") ||
+			  starts(name, "/SYSV") || starts(name, "/secretmem") ||
 			  starts(name, "/anon_hugepage") || starts(name, "[anon_shmem:"));
 }
 
@@ -122,7 +123,8 @@ bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret)
 	if (l.inode && is_shmem(l.name, major))
 		l.vma.flags |= SDI_VMA_SHMEM;
 	l.vma.base = l.inode ? l.vma.start - l.offset : 0;
-	l.vma.ident = identity(major << 32 | minor, l.inode, l.vma.flags & SDI_VMA_SHARED);
+	l.dev = major << 32 | minor;
+	l.vma.ident = identity(l.dev, l.inode, l.vma.flags & SDI_VMA_SHARED);
 	*ret = l;
 	return true;
 }
@@ -178,12 +180,28 @@ static int push(struct sdi_maps *m, const struct sdi_vma *v)
 	return 0;
 }
 
+struct reading {
+	const struct sdi_target *t;
+	struct sdi_maps *m;
+	struct sdi_mounts mounts;
+};
+
+static bool is_shared_file(const struct sdi_vma *v)
+{
+	return v->flags & SDI_VMA_SHARED && v->flags & SDI_VMA_FILE &&
+	       !(v->flags & (SDI_VMA_SHMEM | SDI_VMA_AIO | SDI_VMA_URING));
+}
+
 /* What was read later wins nothing: a mapping that grew downwards meanwhile is cut. */
 static int add(void *arg, const struct sdi_maps_line *l)
 {
-	struct sdi_maps *m = arg;
+	struct reading *r = arg;
+	struct sdi_maps *m = r->m;
 	struct sdi_vma v = l->vma;
 
+	/* File systems in memory have no major number; other ones may have none either. */
+	if (is_shared_file(&v) && !(l->dev >> 32) && sdi_mounts_memory(&r->mounts, r->t, l->dev))
+		v.flags |= SDI_VMA_SHMEM;
 	if (m->n && v.start < m->v[m->n - 1].end)
 		v.start = m->v[m->n - 1].end;
 	return v.start < v.end ? push(m, &v) : 0;
@@ -202,8 +220,10 @@ int sdi_maps_select(const struct sdi_maps *m, bool (*choose)(void *arg, const st
 
 int sdi_maps_read(const struct sdi_target *t, struct sdi_maps *m)
 {
+	struct reading r = { .t = t, .m = m };
+
 	m->n = 0;
-	return sdi_maps_each(t, add, m);
+	return sdi_maps_each(t, add, &r);
 }
 
 const struct sdi_vma *sdi_maps_find(const struct sdi_maps *m, uint64_t addr)

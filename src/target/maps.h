@@ -19,7 +19,8 @@ enum sdi_vma_flags {
 	SDI_VMA_VDSO = 1 << 6,
 	SDI_VMA_AIO = 1 << 7,		/* completion ring of io_setup(2) */
 	SDI_VMA_URING = 1 << 8,		/* ring of io_uring_setup(2) */
-	SDI_VMA_SHMEM = 1 << 9,		/* surely shared memory, not a file of a file system */
+	SDI_VMA_SHMEM = 1 << 9,		/* surely memory (tmpfs, hugetlbfs), no file on a disk; of a
+					 * shared mapping as sdi_maps_read() finds it */
 };
 
 struct sdi_vma {
@@ -44,6 +45,7 @@ int sdi_maps_read(const struct sdi_target *t, struct sdi_maps *m);
 struct sdi_maps_line {
 	struct sdi_vma vma;
 	uint64_t offset, inode;
+	uint64_t dev;			/* major << 32 | minor */
 	const char *name;		/* into the line; "" if none */
 };
 

@@ -12,6 +12,7 @@ struct sdi_wp {
 	int uffd;
 	struct sdi_ranges known;	/* registered; flags: a tag of what is mapped there */
 	struct sdi_ranges refused;	/* the kernel refused; flags: the same, reason: why */
+	struct sdi_content *files;	/* of shared files, or NULL */
 };
 
 /* Everything a round works with. */
@@ -23,7 +24,7 @@ struct sdi_wp_round {
 	struct sdi_ranges fresh;	/* not known and not refused: new */
 };
 
-/* Push what was written in known mappings; SDI_TAKE protects it again. 0 or -errno. */
+/* Push what was written in known mappings; SDI_TAKE begins again. 0 or -errno. */
 int sdi_wp_scan(struct sdi_wp_round *r);
 
 /* Make sure that no page of what was just registered counts as clean. 0 or -errno. */

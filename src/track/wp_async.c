@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "target/stop.h"
+#include "track/content.h"
 #include "track/wp.h"
 #include "uapi/userfaultfd.h"
 
@@ -408,6 +409,7 @@ static void wp_detach(struct sdi_tracker *tr)
 	if (!wp)
 		return;
 	close(wp->uffd);	/* drops all protection and all markers */
+	sdi_content_close(wp->files);
 	sdi_ranges_fini(&wp->known);
 	sdi_ranges_fini(&wp->refused);
 	free(wp);

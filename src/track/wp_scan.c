@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "track/content.h"
 #include "track/wp.h"
 #include "uapi/userfaultfd.h"
 
@@ -20,19 +21,18 @@
 #define MAX_MARKED (16ull << 30)
 
 /*
- * But not in files of a file system. There a marker over a page that is not in the page cache makes
- * the next access hang for ever if the mapping is locked (mlock(2)): filemap_fault() takes the
- * marker for a fault that somebody else has resolved. Since Linux 6.9, commit 58f327f2ce80
- * ("filemap: avoid unnecessary major faults in filemap_fault()"). Shared memory has a fault handler
- * of its own and is safe.
- */
-
-/*
  * How mappings are asked. Private memory: a clean page of a file or the zero page was only read. The
  * FILE category costs a look at struct page (10 against 3 ns), so anonymous memory goes without.
  * Shared memory: see MAX_MARKED.
+ *
+ * Shared files of a file system are not protected at all, their content is compared. When the kernel
+ * reclaims a protected page, or drops it because the file got a hole, it leaves a marker; and a marker
+ * over a page that is not in the page cache makes the next access of a locked mapping, or mlock(2)
+ * itself, hang for ever: filemap_fault() takes it for a fault that somebody else has resolved. Since
+ * Linux 6.9, commit 58f327f2ce80 ("filemap: avoid unnecessary major faults in filemap_fault()").
+ * Shared memory has a fault handler of its own and is safe.
  */
-enum class { ANON, PRIVATE_FILE, SHARED, SPARSE, N_CLASSES };
+enum class { ANON, PRIVATE_FILE, SHARED, SPARSE, DISK, N_CLASSES };
 
 static struct sdi_scan question(enum class class, enum sdi_collect how)
 {
@@ -139,6 +139,9 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct pac
 		.kind = span->class >= SHARED ? SOFTDIRTY_SHARED | SOFTDIRTY_FILE : 0,
 	};
 
+	if (span->class == DISK)
+		return 0;
+
 	while (at < end) {
 		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace->piece, span->class);
 		int err = sdi_scan(r->tr->pagemap, &q, at, cut, push_written, &s);
@@ -198,7 +201,9 @@ static enum class classify(const struct sdi_vma *v, uint64_t *budget)
 {
 	if (!(v->flags & SDI_VMA_SHARED))
 		return v->flags & SDI_VMA_FILE ? PRIVATE_FILE : ANON;
-	if (!(v->flags & SDI_VMA_SHMEM) || v->end - v->start > *budget)
+	if (!(v->flags & SDI_VMA_SHMEM))
+		return DISK;
+	if (v->end - v->start > *budget)
 		return SPARSE;
 	*budget -= v->end - v->start;
 	return SHARED;
@@ -219,7 +224,7 @@ static bool continues(const struct span *s, enum class class, const struct sdi_v
 				   start == v->start && start - s->end < max_gap);
 }
 
-int sdi_wp_scan(struct sdi_wp_round *r)
+static int scan_known(struct sdi_wp_round *r)
 {
 	const struct sdi_ranges *known = &r->wp->known;
 	struct pace pace = { .piece = PIECE_MIN };
@@ -246,5 +251,37 @@ int sdi_wp_scan(struct sdi_wp_round *r)
 		}
 	}
 	return err ? err : scan_span(r, &span, &pace);
+}
+
+/* What could not be registered is pushed as such, or cannot be written. */
+static bool is_compared(void *arg, const struct sdi_vma *v)
+{
+	const struct sdi_ranges *known = &((struct sdi_wp_round *)arg)->wp->known;
+	uint64_t budget = 0;
+	size_t i = sdi_ranges_find(known, v->start);
+
+	return classify(v, &budget) == DISK && i < known->n && known->r[i].start < v->end;
+}
+
+static int compare_files(struct sdi_wp_round *r)
+{
+	struct sdi_maps files = { 0 };
+	struct sdi_wp *wp = r->wp;
+	int err = sdi_maps_select(&r->tr->maps, is_compared, r, &files);
+
+	if (!err && files.n && !wp->files)
+		err = sdi_content_open(&r->tr->target, &wp->files);
+	/* Also without any: the last ones may have been unmapped, and are to be forgotten. */
+	if (!err && wp->files)
+		err = sdi_content_look(wp->files, r->tr, &files, r->how, r->found);
+	sdi_maps_fini(&files);
+	return err;
+}
+
+int sdi_wp_scan(struct sdi_wp_round *r)
+{
+	int err = scan_known(r);
+
+	return err ? err : compare_files(r);
 }
 

@@ -200,6 +200,54 @@ static void shared_file_read(void)
 	T_EVENT(&tg, .want = "----", .wp = "uDuu", .hash = "DDDD", .sd = "DDDD", .why = UNKNOWN);
 }
 
+/* Write it to the disk and make the kernel forget it, in the page table and in memory. */
+static long op_reclaim(long start, long size, long fd, long d)
+{
+	if (fsync((int)fd) || madvise((void *)start, (size_t)size, 21 /* MADV_PAGEOUT */))
+		return -errno;
+	return -posix_fadvise((int)fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static long op_mlock(long start, long size, long c, long d)
+{
+	return mlock((void *)start, (size_t)size) ? -errno : 0;
+}
+
+static long op_punch(long fd, long size, long c, long d)
+{
+	return fallocate((int)fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) ? -errno : 0;
+}
+
+/* Protection that is left where a page was makes mlock() hang: see wp_scan.c. */
+static void shared_file_reclaimed_then_locked(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, op_temp_file, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	if (t_call(&tg, op_reclaim, tg.mem, 4 * tg.unit, fd))
+		T_SKIP("no MADV_PAGEOUT (Linux 5.4)");
+	T_EQ(t_call(&tg, op_mlock, tg.mem, 4 * tg.unit), 0);
+	T_EVENT(&tg, .want = "----");
+}
+
+/* The same for an access to a locked mapping of a file that got a hole. */
+static void shared_file_locked_then_punched(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, op_temp_file, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	T_EQ(t_call(&tg, op_mlock, tg.mem, 4 * tg.unit), 0);
+	t_watch(&tg);
+	if (t_call(&tg, op_punch, fd, 4 * tg.unit))
+		T_SKIP("no holes in files here");
+	for (size_t i = 0; i < 4; i++)
+		T_EQ(t_call(&tg, t_op_read, t_page(&tg, i)), 0);
+	T_EVENT(&tg, .want = "DDDD");
+}
+
 static long op_write_through_another_mapping(long fd, long offset, long c, long d)
 {
 	char *p = mmap(NULL, 4 * t_page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd, 0);
@@ -237,6 +285,28 @@ static void memfd_written_by_write(void)
 	T_EVENT(&tg, .want = "-D--", .wp = "----", .sd = "----", .why = ELSEWHERE);
 }
 
+static void shared_file_written_through_another_mapping(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, op_temp_file, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_write_through_another_mapping, fd, tg.unit) == 0);
+	T_EVENT(&tg, .want = "-D--");
+}
+
+static void shared_file_written_by_write(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, op_temp_file, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_pwrite, fd, tg.unit) == 0);
+	T_EVENT(&tg, .want = "-D--");
+}
+
 static void private_file_changed_by_write(void)
 {
 	T_TARGET tg = t_start();
@@ -265,6 +335,10 @@ int main(void)
 	T_RUN(shared_file_written_then_synced);
 	T_RUN(shared_file_synced_only);
 	T_RUN(shared_file_read);
+	T_RUN(shared_file_reclaimed_then_locked);
+	T_RUN(shared_file_locked_then_punched);
+	T_RUN(shared_file_written_through_another_mapping);
+	T_RUN(shared_file_written_by_write);
 	T_RUN(memfd_written_through_another_mapping);
 	T_RUN(memfd_written_by_write);
 	T_RUN(private_file_changed_by_write);

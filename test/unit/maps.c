@@ -3,8 +3,12 @@
 #include "target/maps.h"
 
 #include <errno.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "softdirty.h"
@@ -168,6 +172,45 @@ static void a_long_file_is_read_whole(void)
 	close(fd);
 }
 
+/* Flags of a shared mapping of a new file in that directory; 0: no file there. */
+static uint32_t flags_in(const char *dir)
+{
+	const long page = sysconf(_SC_PAGESIZE);
+	struct sdi_target t;
+	struct sdi_maps m = { 0 };
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/softdirty-maps-XXXXXX", dir);
+	int fd = mkstemp(path);
+	if (fd < 0)
+		return 0;
+	unlink(path);
+	T_MUST(!ftruncate(fd, page));
+	char *at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	T_MUST(at != MAP_FAILED && !sdi_target_open(0, &t) && !sdi_maps_read(&t, &m));
+	const struct sdi_vma *v = sdi_maps_find(&m, (uintptr_t)at);
+	uint32_t flags = v && v->start == (uintptr_t)at ? v->flags : 0;
+	sdi_maps_fini(&m);
+	sdi_target_close(&t);
+	munmap(at, page);
+	close(fd);
+	return flags;
+}
+
+static void a_file_is_memory_where_tmpfs_is_mounted(void)
+{
+	const uint32_t shared = SDI_VMA_READ | SDI_VMA_WRITE | SDI_VMA_SHARED | SDI_VMA_FILE;
+	struct statfs fs;
+	const char *disk = "/var/tmp";
+
+	if (statfs("/dev/shm", &fs) || fs.f_type != TMPFS_MAGIC || access("/dev/shm", W_OK))
+		T_SKIP("no tmpfs in /dev/shm");
+	T_EQ(flags_in("/dev/shm"), shared | SDI_VMA_SHMEM);
+	if (statfs(disk, &fs) || fs.f_type == TMPFS_MAGIC || access(disk, W_OK))
+		T_SKIP("no disk in /var/tmp");
+	T_EQ(flags_in(disk), shared);
+}
+
 /* Maps and unmaps pages at random places of a reserved area until it is killed. */
 static void churn(char *base, long page)
 {
@@ -219,6 +262,7 @@ int main(void)
 	T_RUN(find_gives_the_mapping_or_the_next);
 	T_RUN(kind_follows_from_the_mapping);
 	T_RUN(a_long_file_is_read_whole);
+	T_RUN(a_file_is_memory_where_tmpfs_is_mounted);
 	T_RUN(maps_that_change_meanwhile_stay_in_order);
 	return t_done();
 }
