@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "target.h"
+#include "uapi/pagemap_scan.h"
 
 #define TIB (1ull << 40)
 #define GIB (1ull << 30)
@@ -74,35 +76,46 @@ static long op_reserve(long size, long prot, long flags, long d)
 	return p == MAP_FAILED ? -errno : (long)p;
 }
 
+/* 1 TiB; without PAGEMAP_SCAN an eighth of it, since there the kernel needs a second for 1 TiB. */
+static uint64_t vast(void)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool scans = ioctl(fd, PAGEMAP_SCAN, NULL) && errno != ENOTTY;
+
+	close(fd);
+	return scans ? TIB : TIB / 8;
+}
+
 static void sparse(int flags)
 {
 	T_TARGET tg = t_start();
-	long none = t_call(&tg, op_reserve, TIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
-	long mem = t_call(&tg, op_reserve, TIB, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS);
-	uint64_t start = (uint64_t)mem, list[8];
+	uint64_t size = vast(), far = size - 100 * GIB, list[8];
+	long none = t_call(&tg, op_reserve, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	long mem = t_call(&tg, op_reserve, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS);
+	uint64_t start = (uint64_t)mem;
 
 	if (none < 0 || mem < 0)
-		T_SKIP("no address space of 1 TiB here");
-	T_MUST(t_call(&tg, t_op_touch, mem, 1024, GIB) == 0);
+		T_SKIP("no address space of %llu GiB here", (unsigned long long)(size / GIB));
+	T_MUST(t_call(&tg, t_op_touch, mem, size / GIB, GIB) == 0);
 	t_watch(&tg);
 	clear(&tg);
 	t_call(&tg, t_op_write, start + 5 * GIB);
-	t_call(&tg, t_op_write, start + 700 * GIB);
-	t_call(&tg, t_op_write, start + 700 * GIB + 123 * t_page_size());
-	T_EQ(reported(&tg, start, start + TIB, SOFTDIRTY_WRITTEN, list, 8), 3);
+	t_call(&tg, t_op_write, start + far);
+	t_call(&tg, t_op_write, start + far + 123 * t_page_size());
+	T_EQ(reported(&tg, start, start + size, SOFTDIRTY_WRITTEN, list, 8), 3);
 	T_EQ(list[0], start + 5 * GIB);
-	T_EQ(list[1], start + 700 * GIB);
-	T_EQ(list[2], start + 700 * GIB + 123 * t_page_size());
-	T_EQ(reported(&tg, start, start + TIB, SOFTDIRTY_WRITTEN, list, 8), 0);
+	T_EQ(list[1], start + far);
+	T_EQ(list[2], start + far + 123 * t_page_size());
+	T_EQ(reported(&tg, start, start + size, SOFTDIRTY_WRITTEN, list, 8), 0);
 }
 
-static void a_sparse_tebibyte(void)
+static void vast_sparse_memory(void)
 {
 	sparse(MAP_PRIVATE);
 }
 
 /* What is untouched of it may be called untracked; what was touched is exact, where it can be. */
-static void a_sparse_tebibyte_of_shared_memory(void)
+static void vast_sparse_shared_memory(void)
 {
 	sparse(MAP_SHARED);
 }
@@ -220,8 +233,8 @@ static void a_thousand_threads(void)
 int main(void)
 {
 	t_need_backend();
-	T_RUN(a_sparse_tebibyte);
-	T_RUN(a_sparse_tebibyte_of_shared_memory);
+	T_RUN(vast_sparse_memory);
+	T_RUN(vast_sparse_shared_memory);
 	T_RUN(sixty_thousand_mappings);
 	T_RUN(a_thousand_threads);
 	return t_done();
