@@ -22,21 +22,32 @@
  * finishes returns the walk_end of an earlier pass, so never give it more. */
 enum { VEC = 512 };
 
+/* One call that stops after max_pages, 0: never. The count of regions or -errno. */
+static int scan_once(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t end,
+		     uint64_t max_pages, struct page_region *vec, size_t n_vec, uint64_t *walk_end)
+{
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan), .flags = what->flags, .start = start, .end = end,
+		.vec = (uintptr_t)vec, .vec_len = n_vec, .max_pages = max_pages,
+		.category_inverted = what->inverted, .category_mask = what->mask,
+		.category_anyof_mask = what->anyof, .return_mask = what->ret,
+	};
+	int n = ioctl(pagemap, PAGEMAP_SCAN, &scan);
+
+	*walk_end = scan.walk_end;
+	return n < 0 ? -errno : n;
+}
+
 int sdi_scan(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t end,
 	     sdi_scan_fn *fn, void *arg)
 {
 	struct page_region vec[VEC];
 
 	while (start < end) {
-		struct pm_scan_arg scan = {
-			.size = sizeof(scan), .flags = what->flags, .start = start, .end = end,
-			.vec = (uintptr_t)vec, .vec_len = VEC,
-			.category_inverted = what->inverted, .category_mask = what->mask,
-			.category_anyof_mask = what->anyof, .return_mask = what->ret,
-		};
-		int n = ioctl(pagemap, PAGEMAP_SCAN, &scan);
+		uint64_t walk_end;
+		int n = scan_once(pagemap, what, start, end, 0, vec, VEC, &walk_end);
 		if (n < 0)
-			return -errno;
+			return n;
 		for (int i = 0; i < n; i++) {
 			int err = fn(arg, vec[i].start, vec[i].end, vec[i].categories);
 			if (err)
@@ -44,10 +55,23 @@ int sdi_scan(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t 
 		}
 		/* Finished, but not at the end: the span cut a hugetlb page, which the kernel then
 		 * steps over. */
-		if (n < VEC && scan.walk_end < end)
+		if (n < VEC && walk_end < end)
 			return -EINVAL;
-		start = n < VEC ? end : MAX(scan.walk_end, vec[n - 1].end);
+		start = n < VEC ? end : MAX(walk_end, vec[n - 1].end);
 	}
+	return 0;
+}
+
+int sdi_scan_first(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t end,
+		   uint64_t *ret)
+{
+	struct page_region first;
+	uint64_t walk_end;
+	int n = scan_once(pagemap, what, start, end, 1, &first, 1, &walk_end);
+
+	if (n < 0)
+		return n;
+	*ret = n ? first.start : end;
 	return 0;
 }
 

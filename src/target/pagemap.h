@@ -30,6 +30,13 @@ typedef int sdi_scan_fn(void *arg, uint64_t start, uint64_t end, uint64_t catego
 int sdi_scan(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t end,
 	     sdi_scan_fn *fn, void *arg);
 
+/*
+ * Where the first matching page of [start, end) is, or end; looks no further than that. Not for
+ * memory of hugetlbfs: with a limit on pages the kernel steps over huge ones. 0 or -errno.
+ */
+int sdi_scan_first(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t end,
+		   uint64_t *ret);
+
 /* Does PAGEMAP_SCAN exist here; and does it know PAGE_IS_GUARD? Tried once by doing. */
 bool sdi_scan_works(void);
 uint64_t sdi_scan_guard(void);		/* PAGE_IS_GUARD or 0 */

@@ -89,22 +89,29 @@ static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categ
  * real sleep between them: without one the scanner takes the lock again before a waiting mmap()
  * wakes up.
  */
-#define MAX_HOLD_NS 180000ull
-#define PIECE_MIN (32ull << 20)
+#define MAX_HOLD_NS 100000ull
+#define PIECE_MIN (2ull << 20)
+#define PIECE_START (32ull << 20)
 #define PIECE_MAX (4ull << 30)
 
 struct pace {
 	uint64_t held_ns;	/* since the last sleep */
-	uint64_t piece;		/* bytes of address space to ask for at once */
+	uint64_t skip, take;	/* bytes of address space to ask for at once, see skip_protected() */
 };
 
-static void keep_pace(struct pace *p, uint64_t took_ns)
+static struct pace pace_begin(void)
+{
+	return (struct pace){ .skip = PIECE_START, .take = PIECE_START };
+}
+
+/* A call for *piece bytes took so long. It is no measure if it ended early. */
+static void keep_pace(struct pace *p, uint64_t *piece, uint64_t took_ns, bool early)
 {
 	p->held_ns += took_ns;
-	if (took_ns < MAX_HOLD_NS / 4)
-		p->piece = MIN(p->piece * 2, PIECE_MAX);
-	else if (took_ns > MAX_HOLD_NS)
-		p->piece = MAX(p->piece / 2, PIECE_MIN / 16);
+	if (took_ns > MAX_HOLD_NS)
+		*piece = MAX(*piece / 2, PIECE_MIN);
+	else if (took_ns < MAX_HOLD_NS / 4 && !early)
+		*piece = MIN(*piece * 2, PIECE_MAX);
 	if (p->held_ns < MAX_HOLD_NS)
 		return;
 	p->held_ns = 0;
@@ -129,32 +136,64 @@ struct span {
 	const struct sdi_vma *last;	/* the mapping that end lies in */
 };
 
-static int scan_span(struct sdi_wp_round *r, const struct span *span, struct pace *pace)
+/*
+ * Step to the first page in [*at, end) that is not protected, or to end. To ask for nothing else is the
+ * kernel's shortest way: 1 against 3 ns for each page, and most memory is not written most of the
+ * time. An empty entry is not protected either, so this decides nothing about a page. Only anonymous
+ * memory is surely none of hugetlbfs.
+ */
+static int skip_protected(struct sdi_wp_round *r, const struct span *span, struct pace *pace,
+			  uint64_t *at, uint64_t end)
 {
-	struct sdi_scan q = question(span->class, r->how), holes = question(SHARED, SDI_PEEK);
-	uint64_t at = r->how == SDI_PEEK ? MAX(span->start, r->tr->from) : span->start;
-	uint64_t end = r->how == SDI_PEEK ? MIN(span->end, r->tr->to) : span->end;
+	static const struct sdi_scan open = { .mask = PAGE_IS_WRITTEN, .ret = PAGE_IS_WRITTEN };
+
+	while (span->class == ANON && *at < end) {
+		uint64_t t0 = sdi_now_ns(), cut = next_cut(*at, end, pace->skip, span->class);
+		int err = sdi_scan_first(r->tr->pagemap, &open, *at, cut, at);
+
+		if (err || *at < cut) {
+			keep_pace(pace, &pace->skip, sdi_now_ns() - t0, true);
+			return err;
+		}
+		keep_pace(pace, &pace->skip, sdi_now_ns() - t0, false);
+	}
+	return 0;
+}
+
+static int scan_piece(struct sdi_wp_round *r, enum class class, uint64_t start, uint64_t end)
+{
+	struct sdi_scan q = question(class, r->how), holes = question(SHARED, SDI_PEEK);
 	struct sink s = {
 		.found = r->found,
-		.kind = span->class >= SHARED ? SOFTDIRTY_SHARED | SOFTDIRTY_FILE : 0,
+		.kind = class >= SHARED ? SOFTDIRTY_SHARED | SOFTDIRTY_FILE : 0,
 	};
+	int err = sdi_scan(r->tr->pagemap, &q, start, end, push_written, &s);
+
+	/* In this order: what is dropped in between is a hole by then. */
+	if (!err && class == SPARSE)
+		err = sdi_scan(r->tr->pagemap, &holes, start, end, push_unmarked, &s);
+	return err;
+}
+
+static int scan_span(struct sdi_wp_round *r, const struct span *span, struct pace *pace)
+{
+	uint64_t at = r->how == SDI_PEEK ? MAX(span->start, r->tr->from) : span->start;
+	uint64_t end = r->how == SDI_PEEK ? MIN(span->end, r->tr->to) : span->end;
+	int err = 0;
 
 	if (span->class == DISK)
 		return 0;
+	while (at < end && !err) {
+		err = skip_protected(r, span, pace, &at, end);
+		if (err || at == end)
+			break;
+		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace->take, span->class);
 
-	while (at < end) {
-		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace->piece, span->class);
-		int err = sdi_scan(r->tr->pagemap, &q, at, cut, push_written, &s);
-
-		/* In this order: what is dropped in between is a hole by then. */
-		if (!err && span->class == SPARSE)
-			err = sdi_scan(r->tr->pagemap, &holes, at, cut, push_unmarked, &s);
-		if (err)
-			return err;
-		keep_pace(pace, sdi_now_ns() - t0);
+		err = scan_piece(r, span->class, at, cut);
+		keep_pace(pace, &pace->take, sdi_now_ns() - t0, false);
 		at = cut;
 	}
-	return 0;
+	return err;
 }
 
 static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
@@ -179,17 +218,17 @@ int sdi_wp_drop_stale(struct sdi_wp_round *r)
 		.inverted = PAGE_IS_WRITTEN, .mask = PAGE_IS_WRITTEN, .anyof = SDI_WP_POPULATED,
 		.ret = PAGE_IS_WRITTEN,
 	};
-	struct pace pace = { .piece = PIECE_MIN };
+	struct pace pace = pace_begin();
 	int err = 0;
 
 	for (size_t i = 0; i < r->fresh.n && !err; i++) {
 		uint64_t at = r->fresh.r[i].start, end = r->fresh.r[i].end;
 
 		while (at < end && !err) {
-			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace.piece, SHARED);
+			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace.take, SHARED);
 
 			err = sdi_scan(r->tr->pagemap, &what, at, cut, unprotect, &r->wp->uffd);
-			keep_pace(&pace, sdi_now_ns() - t0);
+			keep_pace(&pace, &pace.take, sdi_now_ns() - t0, false);
 			at = cut;
 		}
 	}
@@ -227,7 +266,7 @@ static bool continues(const struct span *s, enum class class, const struct sdi_v
 static int scan_known(struct sdi_wp_round *r)
 {
 	const struct sdi_ranges *known = &r->wp->known;
-	struct pace pace = { .piece = PIECE_MIN };
+	struct pace pace = pace_begin();
 	struct span span = { .class = N_CLASSES };
 	uint64_t budget = MAX_MARKED;
 	size_t k = 0;

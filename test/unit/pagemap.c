@@ -214,6 +214,67 @@ static void a_scan_ends_with_what_its_function_returns(void)
 	munmap(p, MANY * page);
 }
 
+static uint64_t first_present(const char *start, const char *end)
+{
+	static const struct sdi_scan present = { .mask = PAGE_IS_PRESENT };
+	uint64_t at = 1;
+
+	T_EQ(sdi_scan_first(pagemap, &present, (uintptr_t)start, (uintptr_t)end, &at), 0);
+	return at;
+}
+
+static void the_first_page_is_found(void)
+{
+	if (!sdi_scan_works())
+		T_SKIP("no PAGEMAP_SCAN");
+	char *p = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	madvise(p, N * page, MADV_NOHUGEPAGE);
+	T_EQ(first_present(p, p + N * page), (uintptr_t)p + N * page);
+	p[2 * page] = p[3 * page] = p[6 * page] = 1;
+	T_EQ(first_present(p, p + N * page), (uintptr_t)p + 2 * page);
+	T_EQ(first_present(p + 3 * page, p + N * page), (uintptr_t)p + 3 * page);
+	T_EQ(first_present(p + 4 * page, p + N * page), (uintptr_t)p + 6 * page);
+	T_EQ(first_present(p + 7 * page, p + N * page), (uintptr_t)p + N * page);
+	munmap(p, N * page);
+}
+
+static size_t n_huge(const char *p, size_t size)
+{
+	struct sdi_ranges list = { 0 };
+	struct sdi_maps m = { 0 };
+	size_t n = 0;
+
+	T_MUST(!sdi_maps_read(&self, &m));
+	T_EQ(sdi_populated(&self, pagemap, &m, (uintptr_t)p, (uintptr_t)p + size, 0, 0, &list), 0);
+	for (size_t i = 0; i < list.n; i++)
+		n += list.r[i].flags & SOFTDIRTY_HUGE ? list.r[i].end - list.r[i].start : 0;
+	sdi_ranges_fini(&list);
+	sdi_maps_fini(&m);
+	return n;
+}
+
+/* The limit of one page must not break a huge one up. */
+static void a_huge_page_stays_whole(void)
+{
+	const size_t huge = 2 << 20;
+
+	if (!sdi_scan_works())
+		T_SKIP("no PAGEMAP_SCAN");
+	char *area = mmap(NULL, 3 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	T_MUST(area != MAP_FAILED);
+	char *p = area + (-(uintptr_t)area & (huge - 1));
+	madvise(p, huge, MADV_HUGEPAGE);
+	p[0] = 1;
+	if (n_huge(p, huge) == huge) {
+		T_EQ(first_present(p, p + huge), (uintptr_t)p);
+		T_EQ(first_present(p + 7 * page, p + huge), (uintptr_t)p + 7 * page);
+		T_EQ(n_huge(p, huge), huge);
+	} else {
+		t_skip("got no huge page");
+	}
+	munmap(area, 3 * huge);
+}
+
 int main(void)
 {
 	page = sysconf(_SC_PAGESIZE);
@@ -226,5 +287,7 @@ int main(void)
 	T_RUN(only_listed_mappings_count);
 	T_RUN(empty_space_is_stepped_over);
 	T_RUN(a_scan_ends_with_what_its_function_returns);
+	T_RUN(the_first_page_is_found);
+	T_RUN(a_huge_page_stays_whole);
 	return t_done();
 }
