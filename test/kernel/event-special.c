@@ -71,7 +71,8 @@ static void secret_memory_written(void)
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .why = "nobody else can read secret memory");
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu",
+		.why = "nobody else can read secret memory");
 }
 
 static void droppable_memory_written(void)
