@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "target/pace.h"
 #include "target/smaps.h"
 
 /* The kernel works with 512 regions at a time (PAGEMAP_WALK_SIZE). A call that is given more and
@@ -144,25 +144,12 @@ uint32_t sdi_kind(const struct sdi_vma *v, uint64_t categories)
 	return kind;
 }
 
-/*
- * The kernel holds the target's mmap_lock for a whole call, and a caller in a tight loop takes it
- * again before a waiting mmap() of the target wakes up. So: calls that last about 0.2 ms, and
- * a moment of sleep after each that was long.
- */
-enum { CHUNK_MIN = 2 << 20, CHUNK_MAX = 1 << 30, SHORT_NS = 100000, LONG_NS = 400000 };
-
-static uint64_t pace(uint64_t chunk, uint64_t took_ns)
-{
-	if (took_ns < SHORT_NS)
-		return MIN(chunk * 2, (uint64_t)CHUNK_MAX);
-	nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
-	return took_ns > LONG_NS ? MAX(chunk / 2, (uint64_t)CHUNK_MIN) : chunk;
-}
+#define HUGE (2ull << 20)
 
 /* Where it is not worth while any more to scan on from v: at the first wide gap, or at `to`. */
 static uint64_t before_gap(const struct sdi_maps *m, const struct sdi_vma *v, uint64_t to)
 {
-	while (v->end < to && v + 1 < m->v + m->n && v[1].start - v->end < 16 * CHUNK_MIN)
+	while (v->end < to && v + 1 < m->v + m->n && v[1].start - v->end < 16 * HUGE)
 		v++;
 	return MIN(v->end, to);
 }
@@ -175,21 +162,22 @@ static int each_by_scan(int pagemap, const struct sdi_maps *m, uint64_t any, boo
 		.ret = any | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO |
 		       PAGE_IS_HUGE | sdi_scan_guard(),
 	};
-	uint64_t chunk = 64 << 20;
+	struct sdi_pace pace = { 0 };
+	uint64_t piece = SDI_PIECE_START;
 
 	while (start < end) {
 		const struct sdi_vma *v = sdi_maps_find(m, start);
 		if (!v || v->start >= end)
 			break;
 		start = MAX(start, v->start);
-		uint64_t to = gently ? MIN(end, (start + chunk) & ~(uint64_t)(CHUNK_MIN - 1)) : end;
+		uint64_t to = gently ? MIN(end, (start + piece) & ~(HUGE - 1)) : end;
 		to = before_gap(m, v, to);
 		uint64_t before = sdi_now_ns();
 		int err = sdi_scan(pagemap, &what, start, to, fn, arg);
 		if (err)
 			return err;
 		if (gently)
-			chunk = pace(chunk, sdi_now_ns() - before);
+			sdi_pace_keep(&pace, sdi_now_ns() - before, &piece);
 		start = to;
 	}
 	return 0;

@@ -5,10 +5,10 @@
  */
 #include <errno.h>
 #include <sys/ioctl.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "target/pace.h"
 #include "track/content.h"
 #include "track/wp.h"
 #include "uapi/userfaultfd.h"
@@ -84,38 +84,16 @@ static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categ
 			       SOFTDIRTY_REASON_SPARSE);
 }
 
-/*
- * A scan holds the target's mmap_lock for reading. It is cut into pieces of about this long, with a
- * real sleep between them: without one the scanner takes the lock again before a waiting mmap()
- * wakes up.
- */
-#define MAX_HOLD_NS 100000ull
-#define PIECE_MIN (2ull << 20)
-#define PIECE_START (32ull << 20)
-#define PIECE_MAX (4ull << 30)
-
-struct pace {
-	uint64_t held_ns;	/* since the last sleep */
-	uint64_t skip, take;	/* bytes of address space to ask for at once, see skip_protected() */
+/* How much to ask for at once: to step over, see skip_protected(), and to take. */
+struct stride {
+	struct sdi_pace pace;
+	uint64_t skip, take;
 };
 
-static struct pace pace_begin(void)
+static struct stride first_stride(const struct sdi_wp_round *r)
 {
-	return (struct pace){ .skip = PIECE_START, .take = PIECE_START };
-}
-
-/* A call for *piece bytes took so long. It is no measure if it ended early. */
-static void keep_pace(struct pace *p, uint64_t *piece, uint64_t took_ns, bool early)
-{
-	p->held_ns += took_ns;
-	if (took_ns > MAX_HOLD_NS)
-		*piece = MAX(*piece / 2, PIECE_MIN);
-	else if (took_ns < MAX_HOLD_NS / 4 && !early)
-		*piece = MIN(*piece * 2, PIECE_MAX);
-	if (p->held_ns < MAX_HOLD_NS)
-		return;
-	p->held_ns = 0;
-	nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
+	return (struct stride){ .pace.hurry = r->tr->frozen, .skip = SDI_PIECE_START,
+				.take = SDI_PIECE_START };
 }
 
 /* Cut where no huge page is cut: 2 MiB, and 1 GiB where a mapping may be hugetlb. */
@@ -142,20 +120,20 @@ struct span {
  * time. An empty entry is not protected either, so this decides nothing about a page. Only anonymous
  * memory is surely none of hugetlbfs.
  */
-static int skip_protected(struct sdi_wp_round *r, const struct span *span, struct pace *pace,
+static int skip_protected(struct sdi_wp_round *r, const struct span *span, struct stride *stride,
 			  uint64_t *at, uint64_t end)
 {
 	static const struct sdi_scan open = { .mask = PAGE_IS_WRITTEN, .ret = PAGE_IS_WRITTEN };
 
 	while (span->class == ANON && *at < end) {
-		uint64_t t0 = sdi_now_ns(), cut = next_cut(*at, end, pace->skip, span->class);
+		uint64_t t0 = sdi_now_ns(), cut = next_cut(*at, end, stride->skip, span->class);
 		int err = sdi_scan_first(r->tr->pagemap, &open, *at, cut, at);
 
-		if (err || *at < cut) {
-			keep_pace(pace, &pace->skip, sdi_now_ns() - t0, true);
+		/* One that ended early tells nothing of how long others take. */
+		sdi_pace_keep(&stride->pace, sdi_now_ns() - t0,
+			      *at < cut ? NULL : &stride->skip);
+		if (err || *at < cut)
 			return err;
-		}
-		keep_pace(pace, &pace->skip, sdi_now_ns() - t0, false);
 	}
 	return 0;
 }
@@ -175,7 +153,7 @@ static int scan_piece(struct sdi_wp_round *r, enum class class, uint64_t start, 
 	return err;
 }
 
-static int scan_span(struct sdi_wp_round *r, const struct span *span, struct pace *pace)
+static int scan_span(struct sdi_wp_round *r, const struct span *span, struct stride *stride)
 {
 	uint64_t at = r->how == SDI_PEEK ? MAX(span->start, r->tr->from) : span->start;
 	uint64_t end = r->how == SDI_PEEK ? MIN(span->end, r->tr->to) : span->end;
@@ -184,13 +162,13 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct pac
 	if (span->class == DISK)
 		return 0;
 	while (at < end && !err) {
-		err = skip_protected(r, span, pace, &at, end);
+		err = skip_protected(r, span, stride, &at, end);
 		if (err || at == end)
 			break;
-		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace->take, span->class);
+		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride->take, span->class);
 
 		err = scan_piece(r, span->class, at, cut);
-		keep_pace(pace, &pace->take, sdi_now_ns() - t0, false);
+		sdi_pace_keep(&stride->pace, sdi_now_ns() - t0, &stride->take);
 		at = cut;
 	}
 	return err;
@@ -218,17 +196,17 @@ int sdi_wp_drop_stale(struct sdi_wp_round *r)
 		.inverted = PAGE_IS_WRITTEN, .mask = PAGE_IS_WRITTEN, .anyof = SDI_WP_POPULATED,
 		.ret = PAGE_IS_WRITTEN,
 	};
-	struct pace pace = pace_begin();
+	struct stride stride = first_stride(r);
 	int err = 0;
 
 	for (size_t i = 0; i < r->fresh.n && !err; i++) {
 		uint64_t at = r->fresh.r[i].start, end = r->fresh.r[i].end;
 
 		while (at < end && !err) {
-			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, pace.take, SHARED);
+			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride.take, SHARED);
 
 			err = sdi_scan(r->tr->pagemap, &what, at, cut, unprotect, &r->wp->uffd);
-			keep_pace(&pace, &pace.take, sdi_now_ns() - t0, false);
+			sdi_pace_keep(&stride.pace, sdi_now_ns() - t0, &stride.take);
 			at = cut;
 		}
 	}
@@ -266,7 +244,7 @@ static bool continues(const struct span *s, enum class class, const struct sdi_v
 static int scan_known(struct sdi_wp_round *r)
 {
 	const struct sdi_ranges *known = &r->wp->known;
-	struct pace pace = pace_begin();
+	struct stride stride = first_stride(r);
 	struct span span = { .class = N_CLASSES };
 	uint64_t budget = MAX_MARKED;
 	size_t k = 0;
@@ -282,14 +260,14 @@ static int scan_known(struct sdi_wp_round *r)
 			uint64_t start = MAX(v->start, known->r[j].start);
 
 			if (!continues(&span, class, v, start)) {
-				err = scan_span(r, &span, &pace);
+				err = scan_span(r, &span, &stride);
 				span = (struct span){ .class = class, .start = start };
 			}
 			span.end = MIN(v->end, known->r[j].end);
 			span.last = v;
 		}
 	}
-	return err ? err : scan_span(r, &span, &pace);
+	return err ? err : scan_span(r, &span, &stride);
 }
 
 /* What could not be registered is pushed as such, or cannot be written. */

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "target/pace.h"
+
+#include <stddef.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+
+#define HOLD_NS 100000ull
+#define PIECE_MIN (2ull << 20)
+#define PIECE_MAX (4ull << 30)
+
+void sdi_pace_keep(struct sdi_pace *p, uint64_t took_ns, uint64_t *piece)
+{
+	if (piece && took_ns > HOLD_NS)
+		*piece = MAX(*piece / 2, PIECE_MIN);
+	else if (piece && took_ns < HOLD_NS / 4)
+		*piece = MIN(*piece * 2, PIECE_MAX);
+	p->held_ns += took_ns;
+	if (p->held_ns < HOLD_NS || p->hurry)
+		return;
+	p->held_ns = 0;
+	nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
+}
