@@ -96,6 +96,7 @@ static void sparse(int flags)
 
 	if (none < 0 || mem < 0)
 		T_SKIP("no address space of %llu GiB here", (unsigned long long)(size / GIB));
+	t_call(&tg, t_op_madvise, mem, size, MADV_NOHUGEPAGE);	/* a page is a page */
 	T_MUST(t_call(&tg, t_op_touch, mem, size / GIB, GIB) == 0);
 	t_watch(&tg);
 	clear(&tg);
