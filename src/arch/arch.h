@@ -10,8 +10,10 @@
  *	sdi_regs_calls(r, nr)		at a system call entry stop: is it that call?
  *	sdi_regs_result(r)		at an exit stop: what the call returned
  *	sdi_regs_pc(r)			pointer to the program counter
- *	sdi_regs_resume(r)		the thread was stopped inside a system call that the stop made
- *					return EINTR: let it go on waiting instead (true if changed)
+ *	sdi_regs_broken_off(r)		at a stop: is this a system call that the stop made return EINTR?
+ *	sdi_regs_resume(r, arg0)	let it go on waiting instead; arg0 was its first argument
+ *	SDI_ARG0_IS_LOST		1: that argument is not among the registers any more, and the kernel
+ *					does not repeat the call by itself
  */
 #ifndef SDI_ARCH_ARCH_H
 #define SDI_ARCH_ARCH_H

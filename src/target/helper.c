@@ -13,13 +13,16 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-void sdi_helper_keep_only(int sock)
+void sdi_helper_keep_only(int a, int b)
 {
 	enum { NR_CLOSE_RANGE = 436 };	/* Linux 5.9; before, they stay open until we exit */
+	int first = MIN(a, b), last = MAX(a, b);
 
-	if (sock > 0)
-		syscall(NR_CLOSE_RANGE, 0, sock - 1, 0);
-	syscall(NR_CLOSE_RANGE, sock + 1, ~0u, 0);
+	if (first > 0)
+		syscall(NR_CLOSE_RANGE, 0, first - 1, 0);
+	if (last > first + 1)
+		syscall(NR_CLOSE_RANGE, first + 1, last - 1, 0);
+	syscall(NR_CLOSE_RANGE, last + 1, ~0u, 0);
 }
 
 static void run_child(void (*fn)(const void *arg, int sock), const void *arg, const int sv[2])

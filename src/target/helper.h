@@ -29,8 +29,8 @@ int sdi_helper_start(void (*fn)(const void *arg, int sock), const void *arg,
 /* In the child: answer. fd is sent along, or -1. */
 void sdi_helper_answer(int sock, const struct sdi_helper_reply *reply, int fd);
 
-/* In the child, when it stays for long: close the descriptors of the host, all but sock. */
-void sdi_helper_keep_only(int sock);
+/* In the child, when it stays for long: close the descriptors of the host, all but these two. */
+void sdi_helper_keep_only(int a, int b);
 
 /* In the host: wait for the answer. *fd is a new descriptor or -1. Returns reply->err or -EIO. */
 int sdi_helper_wait(const struct sdi_helper *h, struct sdi_helper_reply *reply, int *fd);

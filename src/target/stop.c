@@ -48,7 +48,7 @@ struct sdi_freezer {
 struct freezing {
 	const struct sdi_target *t;
 	pid_t spared;		/* a thread that runs on, or 0 */
-	pid_t *tids;
+	struct sdi_held *held;
 	size_t n;
 	bool found;
 };
@@ -56,7 +56,7 @@ struct freezing {
 static bool is_held(const struct freezing *f, pid_t tid)
 {
 	for (size_t i = 0; i < f->n; i++)
-		if (f->tids[i] == tid)
+		if (f->held[i].tid == tid)
 			return true;
 	return false;
 }
@@ -91,8 +91,8 @@ static int hold(void *arg, pid_t tid)
 	}
 	if (err)
 		return explain_seize(err, tid, tracer_of(f->t, tid));
-	ptrace(PTRACE_INTERRUPT, tid, 0, 0);
-	f->tids[f->n++] = tid;
+	f->held[f->n].tid = tid;
+	sdi_interrupt(f->t, &f->held[f->n++]);
 	f->found = true;
 	return 0;
 }
@@ -100,11 +100,11 @@ static int hold(void *arg, pid_t tid)
 static int wait_all(struct freezing *f, size_t from, uint64_t deadline)
 {
 	for (size_t i = from; i < f->n; i++) {
-		int err = sdi_wait_stop(f->tids[i], deadline);
+		int err = sdi_wait_stop(f->t, &f->held[i], deadline);
 
 		if (err == -ETIMEDOUT)
 			return sdi_fail(ETIMEDOUT, "thread %d sleeps in the kernel and does not stop",
-					f->tids[i]);
+					f->held[i].tid);
 	}
 	return 0;
 }
@@ -132,11 +132,10 @@ static void freeze_child(const void *arg, int sock)
 	struct sdi_helper_reply reply = { 0 };
 	struct freezing f = *(const struct freezing *)arg;
 
-	f.tids = mmap(NULL, MAX_THREADS * sizeof(*f.tids), PROT_READ | PROT_WRITE,
+	f.held = mmap(NULL, MAX_THREADS * sizeof(*f.held), PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (f.tids == MAP_FAILED) {
+	if (f.held == MAP_FAILED) {
 		reply.err = sdi_fail(ENOMEM, "no memory to list its threads");
-		f.tids = NULL;
 	} else {
 		reply.err = hold_all(&f);
 	}
@@ -145,12 +144,12 @@ static void freeze_child(const void *arg, int sock)
 	if (!reply.err) {
 		struct pollfd p = { .fd = sock, .events = POLLIN };
 
-		sdi_helper_keep_only(sock);
+		sdi_helper_keep_only(sock, f.t->procfd);
 		while (poll(&p, 1, -1) < 0 && errno == EINTR)
 			;
 	}
 	for (size_t i = 0; i < f.n; i++)
-		sdi_release(f.tids[i]);
+		sdi_release(f.t, &f.held[i]);
 }
 
 static int freeze(const struct freezing *who, struct sdi_freezer **ret)

@@ -109,6 +109,8 @@ static void status_line(const char *line, struct sdi_status *st, struct hints *h
 		h->vm_size = true;
 	else if (IS("VmPin"))
 		st->vm_pin = strtoull(value, NULL, 10) * 1024;
+	else if (IS("voluntary_ctxt_switches"))
+		st->sleeps = strtol(value, NULL, 10);
 	else if (IS("SigPnd") || IS("ShdPnd"))
 		st->pending |= strtoull(value, NULL, 16);
 	else if (IS("SigBlk"))

@@ -52,6 +52,7 @@ struct sdi_status {
 	int seccomp;		/* 0 none, 1 strict, 2 filter, -1 unknown */
 	bool kernel_thread;	/* no memory of its own */
 	uint64_t vm_pin;	/* bytes pinned for long (VmPin) */
+	long sleeps;		/* how often the thread has waited (voluntary_ctxt_switches) */
 	uint64_t pending;	/* signals pending for the thread or the process ... */
 	uint64_t blocked;	/* ... and those blocked */
 };

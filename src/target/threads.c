@@ -135,18 +135,69 @@ int sdi_wait_status(pid_t tid, uint64_t deadline_ns, int *status)
 	}
 }
 
-int sdi_wait_stop(pid_t tid, uint64_t deadline_ns)
+/* /proc/TID/syscall: "NR ARG0 ... ARG5 SP PC" in a system call, "-1 SP PC" out of one. */
+static void read_call(const struct sdi_target *t, struct sdi_held *h)
+{
+	unsigned long long a[8] = { 0 };
+	char path[48], text[256];
+	struct sdi_status s;
+
+	h->nr = -1;
+	snprintf(path, sizeof(path), "task/%d/status", h->tid);
+	if (sdi_status_read(t->procfd, path, &s))
+		return;
+	h->sleeps = s.sleeps;
+	snprintf(path, sizeof(path), "task/%d/syscall", h->tid);
+	if (sdi_read_text(t->procfd, path, text, sizeof(text)) <= 0)
+		return;
+	int n = sscanf(text, "%ld %llx %llx %llx %llx %llx %llx %llx %llx", &h->nr, &a[0], &a[1],
+		       &a[2], &a[3], &a[4], &a[5], &a[6], &a[7]);
+	if (n != 9)
+		h->nr = -1;
+	h->arg0 = a[0];
+	h->sp = a[n == 9 ? 6 : 0];
+	h->pc = a[n == 9 ? 7 : 1];
+}
+
+void sdi_interrupt(const struct sdi_target *t, struct sdi_held *h)
+{
+	h->nr = -1;
+	if (SDI_ARG0_IS_LOST)
+		read_call(t, h);
+	ptrace(PTRACE_INTERRUPT, h->tid, 0, 0);
+}
+
+/*
+ * Is it still the call of before? It may have gone on to another, or to a signal handler. Then it has
+ * slept more often than once since, which is the stop.
+ */
+static void confirm_call(const struct sdi_target *t, struct sdi_held *h)
+{
+	struct sdi_held now = { .tid = h->tid };
+	struct sdi_regs r;
+
+	if (h->nr < 0)
+		return;
+	read_call(t, &now);
+	if (sdi_get_regs(h->tid, &r) || !sdi_regs_broken_off(&r) || !sdi_regs_calls(&r, h->nr) ||
+	    now.sp != h->sp || now.pc != h->pc || now.sleeps != h->sleeps + 1)
+		h->nr = -1;
+}
+
+int sdi_wait_stop(const struct sdi_target *t, struct sdi_held *h, uint64_t deadline_ns)
 {
 	for (;;) {
-		int status, err = sdi_wait_status(tid, deadline_ns, &status);
+		int status, err = sdi_wait_status(h->tid, deadline_ns, &status);
 
 		if (err)
 			return err;
 		if (status >> 16 == PTRACE_EVENT_STOP)
-			return 0;
+			break;
 		/* A signal was on its way: hand it over, the interrupt is still pending. */
-		ptrace(PTRACE_CONT, tid, 0, (unsigned long)WSTOPSIG(status));
+		ptrace(PTRACE_CONT, h->tid, 0, (unsigned long)WSTOPSIG(status));
 	}
+	confirm_call(t, h);
+	return 0;
 }
 
 int sdi_get_regs(pid_t tid, struct sdi_regs *ret)
@@ -165,11 +216,24 @@ int sdi_set_regs(pid_t tid, const struct sdi_regs *r)
 	return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) ? -errno : 0;
 }
 
-void sdi_release(pid_t tid)
+/* Where the kernel does not take care of it: not when a signal handler is about to run. */
+static bool may_go_on(const struct sdi_target *t, const struct sdi_held *h)
+{
+	struct sdi_status s;
+	char path[48];
+
+	snprintf(path, sizeof(path), "task/%d/status", h->tid);
+	return !SDI_ARG0_IS_LOST || (h->nr >= 0 && !sdi_status_read(t->procfd, path, &s) &&
+				     !(s.pending & ~s.blocked));
+}
+
+void sdi_release(const struct sdi_target *t, const struct sdi_held *h)
 {
 	struct sdi_regs r;
 
-	if (!sdi_get_regs(tid, &r) && sdi_regs_resume(&r))
-		sdi_set_regs(tid, &r);
-	ptrace(PTRACE_DETACH, tid, 0, 0);
+	if (!sdi_get_regs(h->tid, &r) && sdi_regs_broken_off(&r) && may_go_on(t, h)) {
+		sdi_regs_resume(&r, h->arg0);
+		sdi_set_regs(h->tid, &r);
+	}
+	ptrace(PTRACE_DETACH, h->tid, 0, 0);
 }

@@ -27,14 +27,26 @@ struct sdi_candidate {
 /* The best threads first. Returns how many, or -errno. */
 int sdi_pick_threads(const struct sdi_target *t, struct sdi_candidate *ret, int max);
 
+/* A thread that is stopped for a while. */
+struct sdi_held {
+	pid_t tid;
+	/* The system call that the stop broke off, where the registers do not tell: as it was before */
+	long nr;		/* -1: none, or not known */
+	uint64_t arg0, sp, pc;
+	long sleeps;		/* of the thread, so far */
+};
+
 /* PTRACE_SEIZE. 0, -ESRCH, -EPERM. */
 int sdi_seize(pid_t tid, unsigned long options);
 
+/* Begin to stop a seized thread: h->tid. */
+void sdi_interrupt(const struct sdi_target *t, struct sdi_held *h);
+
 /*
- * Wait until a seized and interrupted thread has stopped. Signals on their way are delivered first.
- * deadline_ns on CLOCK_MONOTONIC. 0, -ESRCH, -ETIMEDOUT.
+ * Wait until it has stopped. Signals on their way are delivered first. deadline_ns on CLOCK_MONOTONIC.
+ * 0, -ESRCH, -ETIMEDOUT.
  */
-int sdi_wait_stop(pid_t tid, uint64_t deadline_ns);
+int sdi_wait_stop(const struct sdi_target *t, struct sdi_held *h, uint64_t deadline_ns);
 
 /*
  * waitpid() for one thread with a deadline (0: none). SIGCHLD must be blocked if there is one.
@@ -47,6 +59,6 @@ int sdi_get_regs(pid_t tid, struct sdi_regs *ret);
 int sdi_set_regs(pid_t tid, const struct sdi_regs *r);
 
 /* Let a stopped thread go on as if it had never been stopped. */
-void sdi_release(pid_t tid);
+void sdi_release(const struct sdi_target *t, const struct sdi_held *h);
 
 #endif

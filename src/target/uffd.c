@@ -146,7 +146,8 @@ static int close_copy(struct victim *v, int *fd)
 
 /* --- in the helper process ------------------------------------------------------------------ */
 
-static int stop_one(const struct sdi_candidate *c)
+static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
+		    struct sdi_held *held)
 {
 	unsigned long options = PTRACE_O_TRACESYSGOOD | (c->seccomp > 0 ? SUSPEND_SECCOMP : 0);
 	int err = sdi_seize(c->tid, options);
@@ -160,8 +161,9 @@ static int stop_one(const struct sdi_candidate *c)
 		return sdi_fail(EPERM, "not allowed to trace it (same user or root needed)");
 	if (err)
 		return sdi_fail(-err, "cannot trace thread %d: %s", c->tid, strerror(-err));
-	ptrace(PTRACE_INTERRUPT, c->tid, 0, 0);
-	err = sdi_wait_stop(c->tid, sdi_now_ns() + STOP_TIMEOUT_MS * 1000000ull);
+	held->tid = c->tid;
+	sdi_interrupt(t, held);
+	err = sdi_wait_stop(t, held, sdi_now_ns() + STOP_TIMEOUT_MS * 1000000ull);
 	if (err == -ETIMEDOUT)
 		return sdi_fail(EOPNOTSUPP, "thread %d sleeps in the kernel and does not stop",
 				c->tid);
@@ -177,11 +179,12 @@ static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 
 	if (!ret) {
 		uint64_t t0 = sdi_now_ns();
+		struct sdi_held held;
 
-		ret = stop_one(c);
+		ret = stop_one(t, c, &held);
 		if (!ret) {
 			ret = fn(&v, arg);
-			sdi_release(c->tid);
+			sdi_release(t, &held);
 			*stop_ns = sdi_now_ns() - t0;
 		}
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Registers of aarch64: see arch/arch.h. */
 #define SDI_SYSCALL_INSN "\x01\x00\x00\xd4"	/* svc #0 */
+#define SDI_ARG0_IS_LOST 1
 
 struct sdi_regs {
 	struct user_regs_struct u;
@@ -30,12 +31,18 @@ static inline uint64_t *sdi_regs_pc(struct sdi_regs *r)
 	return (uint64_t *)&r->u.pc;
 }
 
-/*
- * arm64 prepares restarts before the stop (do_signal(): pc points at the svc again, x0 is the first
- * argument), but x0 of a call that has returned EINTR is lost to us: such a call cannot go on.
- * The choice of the thread (target/pick.c) avoids those.
- */
-static inline bool sdi_regs_resume(struct sdi_regs *r)
+/* x8 is the number, if it was a call at all: the caller must know that from before the stop. */
+static inline bool sdi_regs_broken_off(const struct sdi_regs *r)
 {
-	return false;
+	return (long)r->u.regs[0] == -EINTR && sdi_call_can_go_on(r->u.regs[8]);
+}
+
+/*
+ * arm64 decides about restarts before the stop (do_signal(): pc points at the svc again, x0 is the first
+ * argument). So the same is done here.
+ */
+static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
+{
+	r->u.regs[0] = arg0;
+	r->u.pc -= sizeof(SDI_SYSCALL_INSN) - 1;
 }

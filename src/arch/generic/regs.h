@@ -4,6 +4,7 @@
  * only backends that need none are used.
  */
 #define SDI_SYSCALL_INSN ""
+#define SDI_ARG0_IS_LOST 0
 
 struct sdi_regs {
 	struct user_regs_struct u;
@@ -30,7 +31,11 @@ static inline uint64_t *sdi_regs_pc(struct sdi_regs *r)
 	return &none;
 }
 
-static inline bool sdi_regs_resume(struct sdi_regs *r)
+static inline bool sdi_regs_broken_off(const struct sdi_regs *r)
 {
 	return false;
+}
+
+static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
+{
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Registers of x86_64: see arch/arch.h. */
 #define SDI_SYSCALL_INSN "\x0f\x05"	/* syscall */
+#define SDI_ARG0_IS_LOST 0
 
 struct sdi_regs {
 	struct user_regs_struct u;
@@ -31,17 +32,19 @@ static inline uint64_t *sdi_regs_pc(struct sdi_regs *r)
 	return (uint64_t *)&r->u.rip;
 }
 
+static inline bool sdi_regs_broken_off(const struct sdi_regs *r)
+{
+	return (long)r->u.rax == -EINTR && sdi_call_can_go_on(r->u.orig_rax);
+}
+
 /*
  * With -ERESTARTNOHAND in rax the kernel itself decides when the thread runs again: EINTR if a
  * signal handler is to run, the same call once more if not (arch_do_signal_or_restart(),
  * handle_signal()). No signal can slip in between.
  */
-static inline bool sdi_regs_resume(struct sdi_regs *r)
+static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
 {
 	enum { ERESTARTNOHAND = 514 };
 
-	if ((long)r->u.rax != -EINTR || !sdi_call_can_go_on(r->u.orig_rax))
-		return false;
 	r->u.rax = -ERESTARTNOHAND;
-	return true;
 }
