@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A mountinfo file as it comes, and one with any names, which must not change the kind of a mount. */
+#include "target/mounts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "fuzz.h"
+
+enum { DEV = 0x17 };
+
+static bool is_memory(const void *mountinfo, size_t size)
+{
+	struct sdi_target t = { .self = true, .pidfd = -1, .procfd = fuzz_dir() };
+	struct sdi_mounts m = { 0 };
+
+	fuzz_file("status", "State:\tR\n", 9);
+	fuzz_file("mountinfo", mountinfo, size);
+	bool ret = sdi_mounts_memory(&m, &t, DEV);
+	fuzz_file("mountinfo", "", 0);
+	FUZZ_OK(sdi_mounts_memory(&m, &t, DEV) == ret);	/* it is remembered */
+	return ret;
+}
+
+/* As mangle() in fs/proc_namespace.c does. A name has no NUL. */
+static void write_name(FILE *f, const uint8_t *name, size_t size)
+{
+	for (; size--; name++) {
+		if (*name && strchr(" \t\n\\#", *name))
+			fprintf(f, "\\%03o", *name);
+		else
+			putc(*name ? *name : '0', f);
+	}
+}
+
+static bool is_memory_named(const char *type, const uint8_t *name, size_t size)
+{
+	autofree char *text = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+
+	FUZZ_OK(f);
+	fprintf(f, "25 24 0:%d / /", DEV);
+	write_name(f, name, size);
+	fprintf(f, " rw,relatime shared:7 - %s ", type);
+	write_name(f, name, size);
+	fprintf(f, " rw\n26 24 0:%d / /x rw - ext4 /dev/x rw\n", DEV + 1);
+	fclose(f);
+	return is_memory(text, n);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (is_memory(data, size))
+		FUZZ_OK(memmem(data, size, " - tmpfs ", 9) || memmem(data, size, " - hugetlbfs ", 13));
+	FUZZ_OK(is_memory_named("tmpfs", data, size));
+	FUZZ_OK(is_memory_named("hugetlbfs", data, size));
+	FUZZ_OK(!is_memory_named("fuse.tmpfs", data, size));
+	return 0;
+}
