@@ -211,9 +211,9 @@ static int stop_keeper(struct sdi_client *c)
 	autoclose int memfd = -1;
 	int err = sdi_client_exchange(c->sock, &rq, NULL, 0, &reply, &memfd);
 
-	if (!err)
-		while (!sdi_wire_recv(c->sock, &reply, sizeof(reply), fds, 0))
-			sdi_cleanup_fd(&fds[0]);
+	while (!err && !sdi_wire_recv(c->sock, &reply, sizeof(reply), fds, 0))
+		for (int i = 0; i < SDI_WIRE_MAX_FDS; i++)
+			sdi_cleanup_fd(&fds[i]);
 	sdi_client_hang_up(c);
 	return err;
 }
