@@ -13,7 +13,10 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-enum { MAX_TRIES = 5 };		/* keepers that vanish under one request */
+enum {
+	MAX_TRIES = 5,		/* keepers that vanish under one request */
+	MAX_ERRNO = 4095,	/* the kernel's, include/linux/err.h */
+};
 
 static struct sdi_client *client(struct softdirty *sd)
 {
@@ -31,6 +34,15 @@ struct sdi_request sdi_client_request(enum sdi_op op, const char *mark)
 	return rq;
 }
 
+bool sdi_client_understands(struct sdi_reply *reply, int op)
+{
+	reply->backend[sizeof(reply->backend) - 1] = '\0';
+	reply->passed_over[sizeof(reply->passed_over) - 1] = '\0';
+	reply->text[sizeof(reply->text) - 1] = '\0';
+	return reply->magic == SDI_WIRE_MAGIC && reply->version == SDI_WIRE_VERSION &&
+	       reply->op == op && reply->err <= 0 && reply->err >= -MAX_ERRNO;
+}
+
 int sdi_client_exchange(int sock, const struct sdi_request *rq, const int *fds, size_t n_fds,
 			struct sdi_reply *reply, int *memfd)
 {
@@ -45,11 +57,7 @@ int sdi_client_exchange(int sock, const struct sdi_request *rq, const int *fds, 
 	for (int i = 1; i < SDI_WIRE_MAX_FDS; i++)
 		sdi_cleanup_fd(&got[i]);
 	*memfd = got[0];
-	reply->backend[sizeof(reply->backend) - 1] = '\0';
-	reply->passed_over[sizeof(reply->passed_over) - 1] = '\0';
-	reply->text[sizeof(reply->text) - 1] = '\0';
-	if (reply->magic == SDI_WIRE_MAGIC && reply->version == SDI_WIRE_VERSION &&
-	    reply->op == rq->op && reply->err <= 0)
+	if (sdi_client_understands(reply, rq->op))
 		return 0;
 	sdi_cleanup_fd(memfd);
 	return -EPROTO;

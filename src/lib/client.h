@@ -26,6 +26,9 @@ void sdi_client_hang_up(struct sdi_client *c);
 
 struct sdi_request sdi_client_request(enum sdi_op op, const char *mark);
 
+/* Is that an answer to op? Whatever it is, its texts have an end then. */
+bool sdi_client_understands(struct sdi_reply *reply, int op);
+
 /*
  * Send and wait for the answer on that socket. *memfd is what came along, or -1. 0 when there is
  * an answer, whatever it says; -EPIPE: the keeper is gone; or another -errno.

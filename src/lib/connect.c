@@ -136,12 +136,7 @@ static int wait_start(int sock, struct sdi_reply *reply)
 
 	for (int i = 0; !err && i < SDI_WIRE_MAX_FDS; i++)
 		sdi_cleanup_fd(&fds[i]);
-	if (err || reply->magic != SDI_WIRE_MAGIC || reply->version != SDI_WIRE_VERSION ||
-	    reply->op != SDI_OP_START || reply->err > 0)
-		return -EPROTO;
-	reply->text[sizeof(reply->text) - 1] = '\0';
-	reply->backend[sizeof(reply->backend) - 1] = '\0';
-	return 0;
+	return err || !sdi_client_understands(reply, SDI_OP_START) ? -EPROTO : 0;
 }
 
 /* -EALREADY: another keeper was faster. */
