@@ -36,6 +36,8 @@ static int push_buffer(struct looking *l, const char *line)
 		return 0;
 	uint64_t mask = sdi_page_size() - 1;
 	uint64_t start = addr & ~mask, end = (addr + len + mask) & ~mask;
+	if (addr + len < addr || end <= start)
+		return 0;	/* no such memory: do not count it as known */
 	l->pinned_bytes += end - start;
 	return sdi_ranges_push(l->pinned, start, end, SOFTDIRTY_UNTRACKED,
 			       SOFTDIRTY_REASON_PINNED);
