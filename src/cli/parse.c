@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+enum { DAY = 86400 };		/* seconds */
+
 static int digit(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -76,7 +78,7 @@ bool sdi_parse_seconds(const char *text, uint64_t *ret_ns)
 {
 	uint64_t whole, ns = 0, unit = 1000000000;
 
-	if (!number(&text, 10, 86400, &whole))
+	if (!number(&text, 10, DAY, &whole))
 		return false;
 	if (*text == '.' && digit(text[1]) >= 0) {
 		for (text++; *text >= '0' && *text <= '9'; text++) {
@@ -84,7 +86,7 @@ bool sdi_parse_seconds(const char *text, uint64_t *ret_ns)
 			ns += unit * (*text - '0');
 		}
 	}
-	if (*text)
+	if (*text || (whole == DAY && ns))
 		return false;
 	*ret_ns = whole * 1000000000 + ns;
 	return true;

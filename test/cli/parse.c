@@ -60,7 +60,8 @@ static void a_count_begins_at_one_and_keeps_its_limit(void)
 
 static void seconds_may_have_a_fraction(void)
 {
-	static const char *const wrong[] = { "", ".", ".5", "1.", "-1", "1e3", "86401", "1.5.5",
+	static const char *const wrong[] = { "", ".", ".5", "1.", "-1", "1e3", "86401", "86400.5",
+					     "1.5.5",
 					     "inf", "nan", "1,5", " 1" };
 	uint64_t ns = 9;
 
