@@ -67,6 +67,9 @@ void sdi_emulate_entries(const struct sdi_view *v, uint64_t first_page, uint64_t
 int sdi_emulate_scan(const struct sdi_view *v, int pagemap, pid_t caller, int caller_pidfd,
 		     struct pm_scan_arg *arg);
 
+/* Is that, as "[vdso]", the name in a line of maps? That of a file may hold anything. */
+bool sdi_maps_line_is(const char *line, const char *name);
+
 /* Does the answer to that call depend on soft-dirty, or show traces of tracking? */
 bool sdi_scan_concerns(const struct pm_scan_arg *arg);
 

@@ -46,6 +46,16 @@ static int add(struct sdi_known *k, const struct softdirty_range *r)
 	return 0;
 }
 
+bool sdi_maps_line_is(const char *line, const char *name)
+{
+	size_t n = strlen(name);
+	int at = 0;
+
+	/* START-END rwxp OFFSET DEVICE INODE, then blanks and the name */
+	sscanf(line, "%*s %*s %*s %*s %*s %n", &at);
+	return at && !strncmp(line + at, name, n) && strchr("\n", line[at + n]);
+}
+
 /* As in a process of a kernel with soft-dirty that was never cleared: each mapping, whole. */
 static int all_mapped(struct sdi_known *k, uint64_t start, uint64_t end)
 {
@@ -61,7 +71,7 @@ static int all_mapped(struct sdi_known *k, uint64_t start, uint64_t end)
 	while (!err && getline(&line, &size, maps) > 0) {
 		if (sscanf(line, "%llx-%llx", &from, &to) != 2 || from >= end)
 			break;
-		if (to <= start || strstr(line, "[vsyscall]"))
+		if (to <= start || sdi_maps_line_is(line, "[vsyscall]"))
 			continue;
 		r.start = from;
 		r.end = to;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "emulate/emulate.h"
 
 bool sdi_is_criu(void)
 {
@@ -112,7 +113,8 @@ void sdi_criu_vdso(const char *proc, uint64_t *start, uint64_t *end)
 	snprintf(path, sizeof(path), "%s/maps", proc);
 	autofclose FILE *f = fopen(path, "re");
 	while (f && getline(&line, &size, f) > 0)
-		if (strstr(line, "[vdso]") && sscanf(line, "%llx-%llx", &from, &to) == 2) {
+		if (sdi_maps_line_is(line, "[vdso]") &&
+		    sscanf(line, "%llx-%llx", &from, &to) == 2) {
 			*start = from;
 			*end = to;
 			return;
