@@ -20,6 +20,8 @@ from tests import vm_tests
 # all of them.
 SLOWER = 10
 LONGEST_SECONDS = 240
+# How long tests run that do something at random for a time.
+RANDOM_SECONDS = 15
 DISK_BYTES = 128 << 20      # as in setup.c
 MODULES = ['zstd', 'lz4', 'lzo_rle', 'zram', 'loop', 'fuse']
 DIRECTORIES = ['bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'var/tmp', 'etc', 'lib/modules']
@@ -30,6 +32,7 @@ def plan(tests, build):
     for t in tests:
         inside = lambda word: word.replace(str(build), '/build')
         lines.append(f"seconds {min(t['timeout'] * SLOWER, LONGEST_SECONDS)}")
+        lines.append(f'env T_SECONDS={RANDOM_SECONDS}')
         lines += [f'env {k}={inside(v)}' for k, v in t['env'].items()]
         lines += [f'arg {inside(a)}' for a in t['cmd']]
         lines.append(f"test {t['name']}")
