@@ -188,7 +188,8 @@ static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categorie
  * to neighbours, the kernel takes the whole out of the userfaultfd and leaves their protection
  * (Linux 6.18, mremap_userfaultfd_prep() after a merge; before Linux 6.13 commit 0cef0bb836e3 moved
  * pages kept it too). A write then makes the page writable and leaves the mark that says clean: it
- * would never be seen again. So all such marks go, once the mapping is ours.
+ * would never be seen again. So all such marks go, once the mapping is ours. Those in a mapping of the
+ * target's own userfaultfd are its business, and the kernel would drop them for anybody.
  */
 int sdi_wp_drop_stale(struct sdi_wp_round *r)
 {
@@ -197,10 +198,11 @@ int sdi_wp_drop_stale(struct sdi_wp_round *r)
 		.ret = PAGE_IS_WRITTEN,
 	};
 	struct stride stride = first_stride(r);
-	int err = 0;
+	struct sdi_ranges ours = { 0 };
+	int err = sdi_ranges_intersect(&r->fresh, &r->wp->known, &ours);
 
-	for (size_t i = 0; i < r->fresh.n && !err; i++) {
-		uint64_t at = r->fresh.r[i].start, end = r->fresh.r[i].end;
+	for (size_t i = 0; i < ours.n && !err; i++) {
+		uint64_t at = ours.r[i].start, end = ours.r[i].end;
 
 		while (at < end && !err) {
 			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride.take, SHARED);
@@ -210,6 +212,7 @@ int sdi_wp_drop_stale(struct sdi_wp_round *r)
 			at = cut;
 		}
 	}
+	sdi_ranges_fini(&ours);
 	return err;
 }
 

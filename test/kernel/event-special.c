@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -101,20 +102,48 @@ static long op_own_uffd(long start, long size, long c, long d)
 	return fd;
 }
 
+static long op_own_protection(long fd, long at, long size, long d)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { (uint64_t)at, (uint64_t)size }, .mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	return ioctl((int)fd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
+}
+
+/* Bit 57 of its entry in pagemap. */
+static bool is_protected(pid_t pid, uintptr_t at)
+{
+	uint64_t entry = 0;
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	T_EQ(pread(fd, &entry, sizeof(entry), (off_t)(at / t_page_size() * sizeof(entry))), 8);
+	close(fd);
+	return entry >> 57 & 1;
+}
+
+/* What the target protected itself stays so: it waits for these faults. */
 static void memory_under_the_target_s_own_userfaultfd(void)
 {
 	T_TARGET tg = t_start();
+	bool protects;
 	long fd;
 
 	t_map_touched(&tg, 4);
 	fd = t_call(&tg, op_own_uffd, tg.mem, 4 * tg.unit);
 	if (fd < 0)
 		T_SKIP("no userfaultfd write protection here (%s)", strerror((int)-fd));
+	protects = !t_call(&tg, op_own_protection, fd, tg.mem, tg.unit) &&
+		   is_protected(tg.pid, tg.mem);	/* shown since Linux 5.14 */
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	T_EVENT(&tg, .want = "-D--", .wp = "uuuu", .why = "a mapping has room for one userfaultfd");
 	if (strchr(t_pages(&tg, NULL, 0), 'u'))
 		T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_UFFD);
+	T_EQ(is_protected(tg.pid, tg.mem), protects);
 	t_call(&tg, t_op_close, fd);
 }
 

@@ -221,6 +221,36 @@ static void wrong_arguments_are_refused(void)
 	softdirty_close(NULL);
 }
 
+/*
+ * A mapping has room for one userfaultfd. Of two that attach before either has registered anything,
+ * the second to clear gets none, and takes over when the first has gone.
+ */
+static void the_second_of_two_trackers_knows_nothing(void)
+{
+	T_TARGET tg = t_start();
+	struct softdirty *first, *second;
+	char letters[5];
+
+	if (t_backend() != T_WP_ASYNC)
+		T_SKIP("only a userfaultfd owns mappings");
+	t_map_touched(&tg, 4);
+	T_MUST(!softdirty_open(tg.pid, NULL, &first) && !softdirty_open(tg.pid, NULL, &second));
+	T_EQ(softdirty_clear(first, NULL), 0);
+	T_EQ(softdirty_clear(second, NULL), 0);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_letters(first, NULL, CLEAR, tg.mem, 4, tg.unit, letters);
+	T_STREQ(letters, "-D--");
+	t_letters(second, NULL, CLEAR, tg.mem, 4, tg.unit, letters);
+	T_STREQ(letters, "uuuu");
+	softdirty_close(first);
+	t_letters(second, NULL, CLEAR, tg.mem, 4, tg.unit, letters);
+	T_STREQ(letters, "nnnn");
+	t_call(&tg, t_op_write, t_page(&tg, 2));
+	t_letters(second, NULL, CLEAR, tg.mem, 4, tg.unit, letters);
+	T_STREQ(letters, "--D-");
+	softdirty_close(second);
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -237,5 +267,6 @@ int main(void)
 	T_RUN(info_describes_the_handle);
 	T_RUN(a_reused_pid_is_another_process);
 	T_RUN(wrong_arguments_are_refused);
+	T_RUN(the_second_of_two_trackers_knows_nothing);
 	return t_done();
 }
