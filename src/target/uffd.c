@@ -304,15 +304,15 @@ int sdi_borrow_uffd(pid_t tid, int flags)
 		return sdi_fail(ESRCH, "no thread %d", tid);
 	t.procfd = procfd;
 	t.pid = s.tgid;
+	/* First of all: who does not trace it learns nothing else about it. */
+	if (ptrace(PTRACE_SETOPTIONS, tid, 0,
+		   PTRACE_O_TRACESYSGOOD | (s.seccomp > 0 ? SUSPEND_SECCOMP : 0)))
+		return errno == ESRCH ? sdi_fail(ESRCH, "thread %d is not stopped by us", tid)
+				      : sdi_fail(EOPNOTSUPP, "its seccomp filter cannot be suspended");
 	int fd = open_victim(&t, tid, &v);
-	if (!fd && ptrace(PTRACE_SETOPTIONS, tid, 0,
-			  PTRACE_O_TRACESYSGOOD | (s.seccomp > 0 ? SUSPEND_SECCOMP : 0)))
-		fd = errno == ESRCH ? sdi_fail(ESRCH, "thread %d is not stopped by us", tid)
-				    : sdi_fail(EOPNOTSUPP, "its seccomp filter cannot be suspended");
-	if (!fd) {
+	if (!fd)
 		fd = take(&v, &flags);
-		ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_TRACESYSGOOD);
-	}
+	ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_TRACESYSGOOD);
 	close_victim(&v);
 	return fd;
 }

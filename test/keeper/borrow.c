@@ -119,6 +119,19 @@ static void no_descriptor_is_left(void)
 	k_end(&dead);
 }
 
+static void only_a_thread_in_our_own_stop_is_lent(void)
+{
+	pid_t pid = t_fork();
+	int status, uffd = -1;
+
+	T_EQ(softdirty_borrow(1, &uffd), -ESRCH);
+	if (pid == 0)	/* whom another user's thread tells even less */
+		_exit(t_drop_privileges() && softdirty_borrow(1, &uffd) == -ESRCH ? 0 : 1);
+	waitpid(pid, &status, 0);
+	T_EQ(status, 0);
+	T_EQ(uffd, -1);
+}
+
 int main(int argc, char **argv)
 {
 	k_main(argc, argv);
@@ -129,5 +142,6 @@ int main(int argc, char **argv)
 	T_RUN(attaches_inside_our_own_stop);
 	T_RUN(a_keeper_takes_it_after_exec);
 	T_RUN(no_descriptor_is_left);
+	T_RUN(only_a_thread_in_our_own_stop_is_lent);
 	return t_done();
 }
