@@ -385,7 +385,7 @@ static void no_write_is_lost(void)
 	T_EQ(r.lost, 0);
 	if (!T_EQ(control->error, 0))
 		t_note("step %d of the target: %s", control->where, strerror(control->error));
-	T_OK(r.rounds > 10 && oracle->n_writes > 0);
+	T_OK(r.rounds > 3 && oracle->n_writes > 0);
 }
 
 int main(void)

@@ -3,6 +3,7 @@
  * model - random programs against the specification of the promise (spec.h).
  *
  *	model [--backend NAME|all|none] [--seed N] [--ops N] [--length N] [--keeper COMMAND]
+ *						without --ops: T_OPS in the environment, 50000
  *	model [--backend NAME|all|none] --replay FILE
  *	model [--backend NAME|all|none] --replays	those of replays.c
  *
@@ -206,7 +207,9 @@ int main(int argc, char **argv)
 		{ "keeper", required_argument, NULL, 'k' }, { "replay", required_argument, NULL, 'r' },
 		{ "replays", no_argument, NULL, 'R' },
 		{ 0 } };
-	struct options o = { .backend = "all", .seed = 1, .ops = 20000, .length = 1000 };
+	const char *ops = getenv("T_OPS");
+	struct options o = { .backend = "all", .seed = 1, .length = 1000,
+			     .ops = ops ? strtoull(ops, NULL, 0) : 50000 };
 	int c;
 
 	if (argc == 2 && !strcmp(argv[1], "--target"))

@@ -62,7 +62,7 @@ enum spec_reason {
 
 /* Why a page that should be reported may be left out. */
 enum spec_omission {
-	SPEC_SAME,	/* hash: the content is what it was at the mark */
+	SPEC_SAME,	/* compared, and the content is what it was at the mark */
 	SPEC_REGROWN,	/* a mapping was cut off and grown again in place between two looks, and
 			 * not written since: like SPEC_ZAPPED */
 	SPEC_EMPTIED,	/* soft-dirty: mremap put an empty page where something was mapped; there is

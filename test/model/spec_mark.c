@@ -61,7 +61,7 @@ void spec_reopen(struct spec *s)
 		s->page[i].was_mapped = false;
 }
 
-/* hash compares contents: what is as it was may stay unsaid. */
+/* Where contents are compared, what is as it was may stay unsaid. */
 static bool same_content(const struct spec *s, const struct spec_page *p, int mark)
 {
 	const struct spec_snapshot *snap = &p->snap[mark];
@@ -83,7 +83,8 @@ static bool may(const struct spec_page *p, enum spec_reason reason, uint8_t bit)
 static bool compares(enum spec_backend backend, const struct spec_page *p)
 {
 	return backend == SPEC_HASH ||
-	       (backend == SPEC_SOFT_DIRTY && spec_is_shared(&p->vma));
+	       (backend == SPEC_SOFT_DIRTY && spec_is_shared(&p->vma)) ||
+	       (backend == SPEC_WP_ASYNC && p->vma.kind == SPEC_FILE);
 }
 
 /* Which superset each backend may give: all that it cannot tell from a write. */
@@ -97,9 +98,6 @@ static bool reason_holds(enum spec_backend backend, enum spec_reason reason,
 		return backend == SPEC_SOFT_DIRTY;
 	case SPEC_MOVED_IN:
 		return backend != SPEC_HASH;
-	case SPEC_HOLE:		/* wp-async: no markers in files, see wp_async.c */
-		return compares(backend, p) ||
-		       (backend == SPEC_WP_ASYNC && p->vma.kind == SPEC_FILE);
 	default:
 		return compares(backend, p);
 	}
