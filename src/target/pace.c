@@ -7,13 +7,12 @@
 #include "base/cleanup.h"
 
 #define HOLD_NS 100000ull
-#define PIECE_MIN (2ull << 20)
 #define PIECE_MAX (4ull << 30)
 
 void sdi_pace_keep(struct sdi_pace *p, uint64_t took_ns, uint64_t *piece)
 {
 	if (piece && took_ns > HOLD_NS)
-		*piece = MAX(*piece / 2, PIECE_MIN);
+		*piece = MAX(*piece / 2, SDI_PIECE_START);
 	else if (piece && took_ns < HOLD_NS / 4)
 		*piece = MIN(*piece * 2, PIECE_MAX);
 	p->held_ns += took_ns;
