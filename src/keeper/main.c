@@ -108,13 +108,16 @@ static int attach(struct keeper *k, const struct sdi_request *rq, int uffd, cons
 	return err;
 }
 
-static void tell_parent(const struct sdi_reply *reply)
+static int tell_parent(const struct sdi_reply *reply)
 {
-	sdi_wire_send(SDI_WIRE_START_FD, reply, sizeof(*reply), NULL, 0, MSG_DONTWAIT);
+	return sdi_wire_send(SDI_WIRE_START_FD, reply, sizeof(*reply), NULL, 0, MSG_DONTWAIT);
 }
 
-/* The one who started us is the first client. */
-static void welcome_parent(struct keeper *k)
+/*
+ * The one who started us is the first client. Was it killed, nobody may ever come: who looked for us
+ * before we listened has found nothing to stop.
+ */
+static int welcome_parent(struct keeper *k)
 {
 	struct sdi_reply reply = keeper_reply(SDI_OP_START, 0, "");
 
@@ -122,7 +125,7 @@ static void welcome_parent(struct keeper *k)
 	k->client[k->n_clients++] = (struct keeper_client){
 		.sock = SDI_WIRE_START_FD, .greeted = true, .untold = -1,
 	};
-	tell_parent(&reply);
+	return tell_parent(&reply);
 }
 
 /* *stale: a keeper before us was killed. */
@@ -142,9 +145,10 @@ static int run(struct keeper *k, const struct sdi_request *rq, int dir, int uffd
 		return err;
 	if (*stale)
 		sdi_local_lost(k->sd);
-	welcome_parent(k);
-	keeper_serve(k);
-	return 0;
+	err = welcome_parent(k);
+	if (!err)
+		keeper_serve(k);
+	return err;
 }
 
 /* With the lock, until the end. The tracking ends first: a keeper after us must find it so. */
