@@ -17,7 +17,7 @@
 #include "wire/place.h"
 
 enum {
-	PATIENCE_NS = 1000000000,	/* for a keeper that has the lock, but no socket yet */
+	PATIENCE_MS = 10000,		/* for a keeper that has the lock, but no socket yet */
 	PAUSE_NS = 2000000,
 };
 
@@ -167,7 +167,7 @@ static int start(struct sdi_client *c, const struct sdi_place *place)
 /* A keeper that was killed is replaced in any case: its marks must be told that they are lost. */
 static int find_or_start(struct sdi_client *c, bool may_start, const struct sdi_place *place)
 {
-	uint64_t deadline = sdi_now_ns() + PATIENCE_NS;
+	uint64_t deadline = sdi_now_ns() + PATIENCE_MS * 1000000ull;
 
 	for (;;) {
 		int err = find(c, place);
