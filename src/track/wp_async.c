@@ -340,6 +340,28 @@ static int register_fresh(struct sdi_wp_round *r)
 	return err ? err : sdi_ranges_sort(&r->wp->refused);
 }
 
+/*
+ * The list of mappings is a moment old. One that was replaced by a larger one since is registered in
+ * part now, and thereby split: mremap(2) of the whole would fail with EFAULT. So the rest of it is
+ * registered as well. It is not known, and so it is new in the next round.
+ */
+static int join_split(struct sdi_wp_round *r)
+{
+	const struct sdi_ranges *known = &r->wp->known;
+	struct sdi_ranges unreg = { 0 };
+	int err = r->fresh.n ? find_unregistered(r->tr, &unreg) : 0;
+
+	for (size_t i = 0; i < unreg.n; i++) {
+		const struct softdirty_range *u = &unreg.r[i];
+		size_t k = sdi_ranges_find(known, u->start - 1);
+
+		if (k < known->n && known->r[k].start <= u->end)
+			uffd_register(r->wp->uffd, u->start, u->end);
+	}
+	sdi_ranges_fini(&unreg);
+	return err;
+}
+
 static int push_fresh(struct sdi_wp_round *r)
 {
 	int err = 0;
@@ -492,6 +514,8 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 	int err = find_fresh(&r);
 	if (!err && how == SDI_TAKE)
 		err = register_fresh(&r);
+	if (!err && how == SDI_TAKE)
+		err = join_split(&r);
 	if (!err && how == SDI_TAKE)
 		err = sdi_wp_drop_stale(&r);
 	if (!err)
