@@ -97,7 +97,7 @@ static int open_unwatched(pid_t pid, struct softdirty **ret)
 	return softdirty_open(pid, &options, ret);
 }
 
-static int read_one(pid_t pid, const struct sdi_args *args)
+static int try_read(pid_t pid, const struct sdi_args *args)
 {
 	struct sdi_answer answer = { 0 };
 	struct softdirty *sd;
@@ -124,6 +124,17 @@ static int read_one(pid_t pid, const struct sdi_args *args)
 	/* Closing says that the answer has arrived, and then the mark stays moved. */
 	if (err <= 0)
 		softdirty_close(sd);
+	return err;
+}
+
+/* -ENOENT: its keeper was stopped since we found it. Then it is as if there had been none. */
+static int read_one(pid_t pid, const struct sdi_args *args)
+{
+	enum { MAX_TRIES = 10 };
+	int err = -ENOENT;
+
+	for (int i = 0; i < MAX_TRIES && err == -ENOENT; i++)
+		err = try_read(pid, args);
 	return err;
 }
 
