@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -126,6 +127,28 @@ static int wp_probe(struct sdi_why *why)
 	return err;
 }
 
+/* Is it a helper of ours, which is done in a moment, even if whoever started it was killed? */
+static bool is_helper(pid_t pid)
+{
+	char path[32], name[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	return sdi_read_text(AT_FDCWD, path, name, sizeof(name)) > 0 &&
+	       !strcmp(name, "softdirty-stop\n");
+}
+
+static int wait_for_helper(const struct sdi_target *t, struct sdi_status *ret)
+{
+	enum { PATIENCE_MS = 1000 };
+	int err = sdi_status_read(t->procfd, "status", ret);
+
+	for (int ms = 0; !err && ret->tracer && is_helper(ret->tracer) && ms < PATIENCE_MS; ms++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		err = sdi_status_read(t->procfd, "status", ret);
+	}
+	return err;
+}
+
 /* Only looks: seccomp and tracers decide whether a thread may be borrowed. */
 static int wp_suits(const struct sdi_target *t, struct sdi_why *why)
 {
@@ -133,7 +156,7 @@ static int wp_suits(const struct sdi_target *t, struct sdi_why *why)
 
 	if (t->self)
 		return 0;
-	int err = sdi_status_read(t->procfd, "status", &s);
+	int err = wait_for_helper(t, &s);
 	if (err)
 		return err;
 	if (s.tracer) {
