@@ -144,7 +144,7 @@ static int parse_pids(int argc, char **argv, const struct sdi_syntax *syntax,
 		return sdi_cli_usage(syntax->command, "only one process id is possible");
 	ret->pids = calloc(n + 1, sizeof(*ret->pids));
 	if (!ret->pids) {
-		sdi_cli_fail("cannot start: out of memory");
+		sdi_cli_fail("cannot start: out of memory (free some, then try again)");
 		return SDI_EXIT_FAILED;
 	}
 	for (size_t i = 0; i < n; i++) {

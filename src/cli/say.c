@@ -25,11 +25,20 @@ static const char *hint(int err)
 	case EOPNOTSUPP:
 		return " (softdirty check says more)";
 	case ETIMEDOUT:
+	case EAGAIN:
+	case EIO:
 		return " (try again)";
 	case ENOMEM:
 		return " (free some memory, then try again)";
 	case EMFILE:
 		return " (raise the limit: ulimit -n)";
+	case ENFILE:
+		return " (raise the limit: sysctl fs.file-max)";
+	case ENOSPC:
+	case EDQUOT:
+		return " (make room there, then try again)";
+	case EROFS:
+		return " (make it writable)";
 	default:
 		return "";
 	}
