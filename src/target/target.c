@@ -244,6 +244,12 @@ static int no_proc(pid_t pid, int err)
 	return sdi_fail(EPERM, "/proc hides it (not mounted, or hidepid)");
 }
 
+/* Says nothing about the target. */
+static bool no_room(int err)
+{
+	return err == EMFILE || err == ENFILE || err == ENOMEM;
+}
+
 int sdi_target_open(pid_t pid, struct sdi_target *ret)
 {
 	bool self = pid == 0 || pid == getpid();
@@ -262,10 +268,12 @@ int sdi_target_open(pid_t pid, struct sdi_target *ret)
 		return err;
 
 	autoclose int pidfd = syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+	if (pidfd < 0 && no_room(errno))
 		return sdi_fail(errno, "cannot open a descriptor of it: %s", strerror(errno));
 	/* Read last: procfd still answers, so the pid was not reused before pidfd was opened. */
 	uint64_t start_time = sdi_start_time(procfd);
+	if (!start_time && no_room(errno))
+		return sdi_fail(errno, "cannot read its start time: %s", strerror(errno));
 	if (!start_time)
 		return sdi_fail(ESRCH, "no such process");
 	*ret = (struct sdi_target){ pid, self, take_fd(&pidfd), take_fd(&procfd), start_time };

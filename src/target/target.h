@@ -34,7 +34,7 @@ int sdi_target_alive(const struct sdi_target *t);
  */
 int sdi_target_openat(const struct sdi_target *t, const char *name, int flags);
 
-/* Start time of /proc/PID below procfd, 0 if it cannot be read. */
+/* Start time of /proc/PID below procfd, 0 (and errno) if it cannot be read. */
 uint64_t sdi_start_time(int procfd);
 
 /* Tells one memory (mm) of the target from the next: changes when it calls exec. */

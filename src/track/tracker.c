@@ -192,6 +192,21 @@ static void pass_over(struct sdi_tracker *tr, const struct sdi_backend *b,
 		 n ? "; " : "", b->name, why->text);
 }
 
+/* Being out of descriptors says nothing about a backend: there must be enough for any of them. */
+static int need_descriptors(const struct sdi_tracker *tr)
+{
+	enum { ENOUGH = 16 };
+	int fd[ENOUGH], n = 0, err = 0;
+
+	for (; n < ENOUGH && !err; n++) {
+		fd[n] = fcntl(tr->target.procfd, F_DUPFD_CLOEXEC, 0);
+		err = fd[n] < 0 ? errno : 0;
+	}
+	while (n > 0)
+		sdi_cleanup_fd(&fd[--n]);
+	return err ? sdi_fail(err, "too few descriptors are free: %s", strerror(err)) : 0;
+}
+
 static int choose(struct sdi_tracker *tr, const char *name)
 {
 	bool known = !name;
@@ -227,6 +242,8 @@ int sdi_tracker_open(pid_t pid, const char *backend, int uffd, struct sdi_tracke
 		.generation = 1, .to = END_OF_MEMORY, .never = SOFTDIRTY_REASON_NEVER,
 	};
 	int err = sdi_target_open(pid, &tr->target);
+	if (!err)
+		err = need_descriptors(tr);
 	if (!err)
 		err = choose(tr, backend);
 	if (err) {

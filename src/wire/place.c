@@ -190,7 +190,8 @@ static bool has_ended(pid_t pid, uint64_t start_time)
 
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	autoclose int procfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return procfd < 0 ? errno == ENOENT : sdi_start_time(procfd) != start_time;
+	uint64_t now = procfd < 0 ? 0 : sdi_start_time(procfd);
+	return now ? now != start_time : errno == ENOENT || errno == ESRCH;
 }
 
 /* The target of a file that was left behind, if it is one. */
