@@ -45,6 +45,8 @@ static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret
 	ret->in.mem = openat(t->procfd, path, O_RDONLY | O_CLOEXEC);
 	snprintf(path, sizeof(path), "task/%d/maps", tid);
 	ret->maps = openat(t->procfd, path, O_RDONLY | O_CLOEXEC);
+	if ((ret->in.mem < 0 || ret->maps < 0) && errno == ENOENT)
+		return sdi_fail(ESRCH, "it has ended");
 	if (ret->in.mem < 0 || ret->maps < 0)
 		return sdi_fail(errno, "cannot open the memory of thread %d: %s", tid,
 				strerror(errno));
