@@ -160,13 +160,15 @@ int sdi_status_read(int dirfd, const char *path, struct sdi_status *ret)
 	if (!h.kthread_known)
 		st.kernel_thread = !h.vm_size && (st.tgid == 2 || h.parent == 2) &&
 				   st.state != 'Z' && st.state != 'X';
+	st.memory = h.vm_size;
 	*ret = st;
 	return 0;
 }
 
-static bool gone(char state)
+/* One that is just ending gives its memory away before it is a zombie. */
+static bool gone(const struct sdi_status *st)
 {
-	return state == 'Z' || state == 'X';
+	return st->state == 'Z' || st->state == 'X' || !st->memory;
 }
 
 /* A thread that is not dead: "task/TID" below procfd into buf, or -ESRCH. */
@@ -185,7 +187,7 @@ static int live_thread(int procfd, char *buf, size_t size)
 		if (d->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "task/%.20s/status", d->d_name);
-		if (sdi_status_read(procfd, path, &st) || gone(st.state))
+		if (sdi_status_read(procfd, path, &st) || gone(&st))
 			continue;
 		snprintf(buf, size, "task/%.20s", d->d_name);
 		return 0;
@@ -201,7 +203,7 @@ static int alive_by_proc(int procfd)
 
 	if (err)
 		return err == -ENOENT ? -ESRCH : err;
-	return gone(st.state) ? live_thread(procfd, path, sizeof(path)) : 0;
+	return gone(&st) ? live_thread(procfd, path, sizeof(path)) : 0;
 }
 
 int sdi_target_alive(const struct sdi_target *t)
@@ -214,6 +216,11 @@ int sdi_target_alive(const struct sdi_target *t)
 		return alive_by_proc(t->procfd);
 	/* Readable when the last thread has ended, whether anybody waits for it or not. */
 	return poll(&p, 1, 0) > 0 ? -ESRCH : 0;
+}
+
+bool sdi_target_ends(const struct sdi_target *t)
+{
+	return !t->self && alive_by_proc(t->procfd) == -ESRCH;
 }
 
 /* Who is it, seen through procfd? Refuses what has no memory of its own. */
@@ -230,7 +237,7 @@ static int identify(int procfd, pid_t pid, bool self)
 		return sdi_fail(EINVAL, "it is a kernel thread");
 	if (!self && st.tgid != pid)
 		return sdi_fail(EINVAL, "it is a thread of process %d", st.tgid);
-	if (gone(st.state) && alive_by_proc(procfd))
+	if (gone(&st) && alive_by_proc(procfd))
 		return sdi_fail(ESRCH, "it has ended (a zombie)");
 	return 0;
 }
@@ -327,7 +334,7 @@ int sdi_target_openat(const struct sdi_target *t, const char *name, int flags)
 
 	/* Asked after opening: the memory behind fd is that of a task that was alive. */
 	int gone_err = sdi_status_read(t->procfd, "status", &st);
-	if (!gone_err && !gone(st.state))
+	if (!gone_err && !gone(&st))
 		return err ? err : fd;
 	sdi_cleanup_fd(&fd);
 	/* The files of a dead main thread are empty, and root's: take another thread's. */

@@ -28,6 +28,9 @@ void sdi_target_close(struct sdi_target *t);
 /* 0 while it lives, -ESRCH when it has ended (also as a zombie). */
 int sdi_target_alive(const struct sdi_target *t);
 
+/* Is it just ending, or has ended? What is asked of it then fails in many ways, as if forbidden. */
+bool sdi_target_ends(const struct sdi_target *t);
+
 /*
  * Open a file of the target's memory ("maps", "pagemap", "mem", "clear_refs", ...). Works also when
  * the main thread has ended and others run on. Returns the descriptor or -errno.
@@ -51,6 +54,7 @@ struct sdi_status {
 	pid_t tracer;
 	int seccomp;		/* 0 none, 1 strict, 2 filter, -1 unknown */
 	bool kernel_thread;	/* no memory of its own */
+	bool memory;		/* it has some: not a kernel thread, and not about to end */
 	uint64_t vm_pin;	/* bytes pinned for long (VmPin) */
 	long sleeps;		/* how often the thread has waited (voluntary_ctxt_switches) */
 	uint64_t pending;	/* signals pending for the thread or the process ... */

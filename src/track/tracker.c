@@ -167,6 +167,14 @@ static int attach(struct sdi_tracker *tr, const struct sdi_backend *b, struct sd
 	return err;
 }
 
+/* Why did that fail? */
+static int explain(const struct sdi_tracker *tr, int err, const struct sdi_why *why)
+{
+	if (err && sdi_target_ends(&tr->target))
+		return sdi_fail(ESRCH, "the process has ended");
+	return err && why->text[0] ? sdi_fail(-err, "%s", why->text) : err;
+}
+
 static int try_backend(struct sdi_tracker *tr, const struct sdi_backend *b, struct sdi_why *why)
 {
 	int err = b->probe(why);
@@ -207,6 +215,23 @@ static int need_descriptors(const struct sdi_tracker *tr)
 	return err ? sdi_fail(err, "too few descriptors are free: %s", strerror(err)) : 0;
 }
 
+/* Did it call exec meanwhile? Then it was the old memory that the backend had trouble with. */
+static int try_in_peace(struct sdi_tracker *tr, const struct sdi_backend *b, struct sdi_why *why)
+{
+	enum { MAX_TRIES = 10 };
+	int err = -EOPNOTSUPP;
+
+	for (int i = 0; i < MAX_TRIES && err == -EOPNOTSUPP; i++) {
+		uint64_t id = sdi_memory_id(&tr->target);
+
+		*why = (struct sdi_why){ 0 };
+		err = try_backend(tr, b, why);
+		if (id == sdi_memory_id(&tr->target))
+			break;
+	}
+	return err;
+}
+
 static int choose(struct sdi_tracker *tr, const char *name)
 {
 	bool known = !name;
@@ -217,10 +242,9 @@ static int choose(struct sdi_tracker *tr, const char *name)
 		if (name && strcmp(name, (*b)->name))
 			continue;
 		known = true;
-		int err = try_backend(tr, *b, &why);
-		if (err != -EOPNOTSUPP)
-			return err ? sdi_fail(-err, "%s", why.text[0] ? why.text :
-					      sdi_last_error()) : 0;
+		int err = try_in_peace(tr, *b, &why);
+		if (err != -EOPNOTSUPP || sdi_target_ends(&tr->target))
+			return explain(tr, err, &why);
 		pass_over(tr, *b, &why);
 	}
 	if (!known)
@@ -291,8 +315,7 @@ static int reattach(struct sdi_tracker *tr)
 
 	everything(tr, SOFTDIRTY_REASON_EXEC);
 	detach(tr);
-	int err = attach(tr, tr->backend, &why);
-	return err && why.text[0] ? sdi_fail(-err, "%s", why.text) : err;
+	return explain(tr, attach(tr, tr->backend, &why), &why);
 }
 
 static int read_maps(struct sdi_tracker *tr)
