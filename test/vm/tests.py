@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 
-# Not for the machine: they look at the sources or the installed files, or only measure.
-HOST_SUITES = {'lint', 'abi', 'bench', 'fuzz'}
+# Not for the machine: they look at the sources or the installed files, only measure, or do the same
+# many hundred times.
+HOST_SUITES = {'lint', 'abi', 'bench', 'fuzz', 'fault'}
 
 
 def introspect(build, what):
