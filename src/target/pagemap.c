@@ -146,10 +146,11 @@ uint32_t sdi_kind(const struct sdi_vma *v, uint64_t categories)
 
 #define HUGE (2ull << 20)
 
-/* Where it is not worth while any more to scan on from v: at the first wide gap, or at `to`. */
-static uint64_t before_gap(const struct sdi_maps *m, const struct sdi_vma *v, uint64_t to)
+/* Where it is not worth while any more to go on from v: at the first gap that wide, or at `to`. */
+static uint64_t before_gap(const struct sdi_maps *m, const struct sdi_vma *v, uint64_t to,
+			   uint64_t wide)
 {
-	while (v->end < to && v + 1 < m->v + m->n && v[1].start - v->end < 16 * HUGE)
+	while (v->end < to && v + 1 < m->v + m->n && v[1].start - v->end < wide)
 		v++;
 	return MIN(v->end, to);
 }
@@ -171,7 +172,7 @@ static int each_by_scan(int pagemap, const struct sdi_maps *m, uint64_t any, boo
 			break;
 		start = MAX(start, v->start);
 		uint64_t to = gently ? MIN(end, (start + piece) & ~(HUGE - 1)) : end;
-		to = before_gap(m, v, to);
+		to = before_gap(m, v, to, 16 * HUGE);
 		uint64_t before = sdi_now_ns();
 		int err = sdi_scan(pagemap, &what, start, to, fn, arg);
 		if (err)
@@ -224,7 +225,8 @@ static int each_by_entries(int pagemap, const struct sdi_maps *m, uint64_t any, 
 		if (!v || v->start >= end)
 			break;
 		start = MAX(start, v->start);
-		uint64_t to = MIN(MIN(end, v->end), start + ENTRIES * page);
+		/* One call costs as much as some hundred entries, which are 0 in a gap. */
+		uint64_t to = before_gap(m, v, MIN(end, start + ENTRIES * page), HUGE / 2);
 		ssize_t n = pread(pagemap, entries, (to - start) / page * sizeof(*entries),
 				  start / page * sizeof(*entries));
 		if (n <= 0)
