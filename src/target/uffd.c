@@ -229,9 +229,8 @@ static pid_t last_pid(void)
 static void close_in_forks(int remote, int fd, pid_t since)
 {
 	enum { KCMP_FILE = 0, MAX_FORKS = 1 << 16 };
-	pid_t last;
 
-	for (int n = 0; n < MAX_FORKS && since < (last = last_pid()); n++) {
+	for (int n = 0; n < MAX_FORKS && since < last_pid(); n++) {
 		char path[32];
 		uint64_t ns;
 

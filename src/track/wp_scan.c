@@ -36,7 +36,7 @@ enum class { ANON, PRIVATE_FILE, SHARED, SPARSE, DISK, N_CLASSES };
 
 static struct sdi_scan question(enum class class, enum sdi_collect how)
 {
-	uint64_t not = PAGE_IS_PFNZERO | sdi_scan_guard();
+	uint64_t unwanted = PAGE_IS_PFNZERO | sdi_scan_guard();
 	struct sdi_scan q = {
 		.flags = how == SDI_TAKE ? PM_SCAN_WP_MATCHING : 0,
 		.mask = PAGE_IS_WRITTEN,
@@ -45,12 +45,12 @@ static struct sdi_scan question(enum class class, enum sdi_collect how)
 	};
 
 	if (class == PRIVATE_FILE)
-		not |= PAGE_IS_FILE;
+		unwanted |= PAGE_IS_FILE;
 	if (class == SHARED)
 		q.anyof = 0;
 	if (class == ANON || class == PRIVATE_FILE) {
-		q.inverted = not;
-		q.mask |= not;
+		q.inverted = unwanted;
+		q.mask |= unwanted;
 	}
 	return q;
 }

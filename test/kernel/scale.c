@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "target.h"
@@ -173,7 +175,7 @@ static void *write_each_round(void *arg)
 
 	for (int seen = 0; seen < 2;) {
 		while (atomic_load(&threads->round) == seen)
-			t_sleep_ms(20);
+			syscall(SYS_futex, &threads->round, FUTEX_WAIT, seen, NULL, NULL, 0);
 		seen++;
 		threads->mem[i * page]++;
 		atomic_fetch_add(&threads->done, 1);
@@ -200,6 +202,7 @@ static void next_round(void)
 {
 	atomic_store(&threads->done, 0);
 	atomic_fetch_add(&threads->round, 1);
+	syscall(SYS_futex, &threads->round, FUTEX_WAKE, N_THREADS, NULL, NULL, 0);
 	while (atomic_load(&threads->done) < N_THREADS)
 		t_sleep_ms(5);
 }
