@@ -430,6 +430,8 @@ static void a_large_write_that_waits_is_left_alone(void)
 	struct pollfd end;
 	int fd[2];
 
+	if (t_backend() == T_SOFT_DIRTY)
+		T_SKIP("soft-dirty stops every thread");
 	T_MUST(pipe(fd) == 0);
 	tg = t_start();
 	t_post(&tg, op_large_write, fd[1], (long)size, 0);
