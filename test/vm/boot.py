@@ -26,7 +26,7 @@ CONSOLES = {'amd64': 'ttyS0', 'arm64': 'ttyAMA0'}
 # the kernel measure the host's load here, not the kernel.
 MACHINE = ['-accel', 'tcg', '-smp', '1', '-m', '2048', '-display', 'none', '-monitor', 'none',
            '-serial', 'stdio', '-nic', 'none', '-no-reboot']
-COMMAND_LINE = 'quiet panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1 console='
+COMMAND_LINE = 'quiet panic=-1 oops=panic mitigations=off init_on_alloc=0 nowatchdog rcupdate.rcu_cpu_stall_suppress=1 console='
 LIMIT_SECONDS = 12 * 60
 SILENCE_SECONDS = 360
 COMPLAINT = re.compile(r'\b(BUG|WARNING|Oops|UBSAN|KASAN):|general protection fault|Bad page')
