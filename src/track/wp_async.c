@@ -367,12 +367,13 @@ static int register_fresh(struct sdi_wp_round *r)
 /*
  * The list of mappings is a moment old. One that was replaced by a larger one since is registered in
  * part now, and thereby split: mremap(2) of the whole would fail with EFAULT. So the rest of it is
- * registered as well. It is not known, and so it is new in the next round.
+ * registered as well. What the kernel took out of the userfaultfd meanwhile comes back in passing, and
+ * may have kept marks that say clean: see sdi_wp_drop_stale(). Nothing of this is known any more, and
+ * so it is new in the next round.
  */
 static int join_split(struct sdi_wp_round *r)
 {
-	const struct sdi_ranges *known = &r->wp->known;
-	struct sdi_ranges unreg = { 0 };
+	struct sdi_ranges *known = &r->wp->known, unreg = { 0 };
 	int err = r->fresh.n ? find_unregistered(r->tr, &unreg) : 0;
 
 	for (size_t i = 0; i < unreg.n; i++) {
@@ -382,6 +383,8 @@ static int join_split(struct sdi_wp_round *r)
 		if (k < known->n && known->r[k].start <= u->end)
 			uffd_register(r->wp->uffd, u->start, u->end);
 	}
+	if (!err)
+		err = sdi_ranges_remove(known, &unreg);
 	sdi_ranges_fini(&unreg);
 	return err;
 }
