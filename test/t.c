@@ -165,6 +165,14 @@ static uint64_t clock_ns(clockid_t id)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t t_deadline(unsigned seconds)
+{
+	const char *text = getenv("T_SECONDS");
+	unsigned limit = text ? (unsigned)atoi(text) : seconds;
+
+	return t_now() + (limit < seconds ? limit : seconds) * 1000000000ull;
+}
+
 uint64_t t_now(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);

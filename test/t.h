@@ -57,6 +57,12 @@ pid_t t_fork(void);
 /* End a child with SIGKILL and reap it. Harmless for pid <= 0. */
 void t_kill(pid_t pid);
 
+/*
+ * When something that is done at random, or very often, is to end at the latest (t_now()): in so many
+ * seconds, or in as few as T_SECONDS in the environment says.
+ */
+uint64_t t_deadline(unsigned seconds);
+
 /* CLOCK_MONOTONIC, nanoseconds; and CPU time of the calling thread. */
 uint64_t t_now(void);
 uint64_t t_cpu(void);

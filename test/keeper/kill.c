@@ -42,10 +42,11 @@ static void kill_meanwhile(struct softdirty *sd, int round)
 static void killed_under_load(void)
 {
 	struct k_target t = k_start();
+	uint64_t end = t_deadline(100);
 	unsigned reason;
 
 	k_load(&t);
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < ROUNDS && t_now() < end; i++) {
 		struct softdirty *sd = k_must_open(t.pid);
 
 		kill_meanwhile(sd, i);

@@ -53,7 +53,9 @@ static void race(const struct k_target *t)
 
 static void racing_commands_get_one_keeper(void)
 {
-	for (int i = 0; i < ROUNDS; i++) {
+	uint64_t end = t_deadline(50);
+
+	for (int i = 0; i < ROUNDS && t_now() < end; i++) {
 		struct k_target t = k_start();
 		struct softdirty *sd;
 
@@ -70,8 +72,9 @@ static void racing_commands_get_one_keeper(void)
 static void stopping_and_starting_at_once(void)
 {
 	struct k_target t = k_start();
+	uint64_t end = t_deadline(50);
 
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < ROUNDS && t_now() < end; i++) {
 		struct softdirty *sd = k_must_open(t.pid);
 		pid_t pid = t_fork();
 

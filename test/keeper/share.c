@@ -274,8 +274,10 @@ static void a_missing_command_is_named(void)
 	T_EQ(softdirty_open(t.pid, &o, &sd), -ENOENT);
 	T_OK(strstr(softdirty_error(), "/none/such"));
 	o.keeper = "/bin/true";
-	T_EQ(softdirty_open(t.pid, &o, &sd), -EIO);
-	T_OK(strstr(softdirty_error(), "/bin/true"));
+	if (!access(o.keeper, X_OK)) {
+		T_EQ(softdirty_open(t.pid, &o, &sd), -EIO);
+		T_OK(strstr(softdirty_error(), o.keeper));
+	}
 	o.keeper = NULL;
 	setenv("SOFTDIRTY_COMMAND", k_self(), 1);
 	T_EQ(softdirty_open(t.pid, &o, &sd), 0);

@@ -32,6 +32,10 @@ static long op_direct_file(long a, long b, long c, long d)
 
 	if (fd < 0)
 		return fd;
+	direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	unlink(path);
+	if (direct < 0)
+		return -errno;
 	for (long done = 0; done < 2 * SIZE; done += REQUEST) {
 		memset(block, done < SIZE ? 0x77 : 0x88, REQUEST);
 		if (write(fd, block, REQUEST) != REQUEST)
@@ -39,10 +43,8 @@ static long op_direct_file(long a, long b, long c, long d)
 	}
 	free(block);
 	fsync(fd);
-	direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	unlink(path);
 	close(fd);
-	return direct < 0 ? -errno : direct;
+	return direct;
 }
 
 static long op_pread(long fd, long address, long offset, long d)

@@ -28,7 +28,7 @@
 #include "target.h"
 
 #define N_WRITES 10000000
-#define MAX_SECONDS 60			/* or T_SECONDS in the environment */
+#define MAX_SECONDS 60
 #define N_BLOCKS 64
 #define BLOCK 64			/* pages */
 #define N_PAGES (N_BLOCKS * BLOCK)
@@ -347,18 +347,11 @@ static void read_clear(struct t_target *tg, struct result *r)
 	judge(r, letters, changes);
 }
 
-static unsigned max_seconds(void)
-{
-	const char *text = getenv("T_SECONDS");
-
-	return text ? (unsigned)atoi(text) : MAX_SECONDS;
-}
-
 static void no_write_is_lost(void)
 {
 	T_TARGET tg;
 	static struct result r;
-	uint64_t end = t_now() + max_seconds() * 1000000000ull;
+	uint64_t end = t_deadline(MAX_SECONDS);
 
 	backend = t_backend();
 	oracle = t_oracle_new(N_PAGES);

@@ -24,7 +24,7 @@
 #include "vm.h"
 
 #define SWAP_BYTES (256l << 20)
-#define DISK_BYTES (128l << 20)	/* as in image.py */
+#define DISK_BYTES (320l << 20)	/* as in image.py */
 #define NOBODY 65534
 
 static void missing(const char *what)

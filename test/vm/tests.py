@@ -26,11 +26,18 @@ def programs(build):
             if target['type'] == 'executable' for name in target['filename']}
 
 
+def absolute(build, known, word):
+    """Meson names programs among the arguments as seen from the build directory."""
+    path = os.path.normpath(os.path.join(build, word))
+    return path if path in known else word
+
+
 def vm_tests(build):
     """As Meson describes them, with the key 'files': the programs of the build they name."""
     known = programs(build)
     tests = []
     for t in introspect(build, '--tests'):
+        t['cmd'] = [absolute(build, known, word) for word in t['cmd']]
         suites = {s.split(':')[-1] for s in t['suite']}
         if t['cmd'][0] in known and not HOST_SUITES & suites:
             t['files'] = known & {*t['cmd'], *t['env'].values()}
