@@ -11,13 +11,14 @@ enum { KEEP_CAP = 4096 };	/* runs of memory a reset list may hold on to */
 
 void sdi_ranges_fini(struct sdi_ranges *list)
 {
-	free(list->r);
+	if (list->cap)
+		free(list->r);
 	*list = (struct sdi_ranges){ 0 };
 }
 
 void sdi_ranges_reset(struct sdi_ranges *list)
 {
-	if (list->cap > KEEP_CAP)
+	if (list->cap > KEEP_CAP || !list->cap)
 		sdi_ranges_fini(list);
 	list->n = 0;
 }
@@ -34,10 +35,12 @@ static int grow(struct sdi_ranges *list)
 {
 	if (list->n < list->cap)
 		return 0;
-	size_t cap = list->cap ? list->cap + list->cap / 2 : 16;
-	struct softdirty_range *r = realloc(list->r, cap * sizeof(*r));
+	size_t cap = MAX(list->n + list->n / 2, 16);
+	struct softdirty_range *r = realloc(list->cap ? list->r : NULL, cap * sizeof(*r));
 	if (!r)
 		return -ENOMEM;
+	if (!list->cap && list->n)
+		memcpy(r, list->r, list->n * sizeof(*r));
 	list->r = r;
 	list->cap = cap;
 	return 0;

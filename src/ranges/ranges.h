@@ -17,7 +17,10 @@ struct sdi_ranges {
 	size_t n, cap;
 };
 
-/* All zero is an empty list. _fini frees and leaves an empty list. */
+/*
+ * All zero is an empty list. _fini frees and leaves an empty list. With cap 0 the runs are in somebody
+ * else's memory: they are not freed, and are copied before the list grows.
+ */
 void sdi_ranges_fini(struct sdi_ranges *list);
 
 /* Empty it, keep the memory unless it is much. */

@@ -65,11 +65,12 @@ static struct sdi_mark **find_mark(struct sdi_tracker *tr, const char *name)
 	return m;
 }
 
-/* Cannot fail: a mark has room for one run from the start. */
+/* Cannot fail: it is the way out when there is no memory for anything else. */
 static void set_everything(struct sdi_mark *m, uint32_t reason)
 {
-	m->pending.n = 0;
-	sdi_ranges_append(&m->pending, 0, END_OF_MEMORY, SOFTDIRTY_NEW, reason);
+	sdi_ranges_fini(&m->pending);
+	m->whole = (struct softdirty_range){ 0, END_OF_MEMORY, SOFTDIRTY_NEW, reason };
+	m->pending = (struct sdi_ranges){ .r = &m->whole, .n = 1 };
 }
 
 static void free_mark(struct sdi_mark *m)
@@ -89,10 +90,8 @@ static int get_mark(struct sdi_tracker *tr, const char *name, struct sdi_mark **
 	if (!*at) {
 		struct sdi_mark *m = calloc(1, sizeof(*m));
 
-		if (!m || sdi_ranges_append(&m->pending, 0, 1, 0, 0)) {
-			free(m);
+		if (!m)
 			return sdi_fail(ENOMEM, "out of memory");
-		}
 		strcpy(m->name, name);
 		set_everything(m, tr->never);
 		*at = m;

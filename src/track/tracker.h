@@ -68,6 +68,7 @@ struct sdi_backend {
 struct sdi_mark {
 	struct sdi_mark *next;
 	struct sdi_ranges pending;
+	struct softdirty_range whole;	/* what is pending when everything is */
 	char name[64];
 };
 

@@ -31,11 +31,30 @@ void *__wrap_realloc(void *p, size_t size);
 void *__wrap_aligned_alloc(size_t align, size_t size);
 
 static unsigned fail_at;		/* 1: the next; 0: none */
+static bool for_good, failed;		/* all later ones as well; one has */
 
 static bool fails(void)
 {
 	errno = ENOMEM;
-	return fail_at && --fail_at == 0;
+	if (!fail_at || --fail_at)
+		return false;
+	fail_at = for_good;
+	failed = true;
+	return true;
+}
+
+static void begin_to_fail(unsigned at, bool and_later)
+{
+	fail_at = at;
+	for_good = and_later;
+	failed = false;
+}
+
+/* Has none failed, because there are no more? */
+static bool end_to_fail(void)
+{
+	fail_at = 0;
+	return !failed;
 }
 
 void *__wrap_malloc(size_t size)
@@ -84,12 +103,11 @@ static void every_allocation_of_the_first_steps(void)
 	for (; !done; n++) {
 		struct softdirty *sd = NULL;
 
-		fail_at = n;
+		begin_to_fail(n, false);
 		int err = softdirty_open(t.pid, NULL, &sd);
 		if (!err)
 			err = softdirty_clear(sd, "m");
-		done = fail_at;
-		fail_at = 0;
+		done = end_to_fail();
 		clean_failure(err, -ENOMEM);
 		softdirty_close(err && !sd ? NULL : sd);
 		T_EQ(k_protected(t.pid), 0);
@@ -102,7 +120,7 @@ static void every_allocation_of_the_first_steps(void)
  * Of two pages that were written the one waits in the mark already, the other is found by the read.
  * If that fails the next tells both; and the other mark is told in any case.
  */
-static void every_allocation_of_a_read(void)
+static void fail_in_reads(bool and_later)
 {
 	struct k_target t = k_start();
 	struct softdirty *sd;
@@ -119,17 +137,53 @@ static void every_allocation_of_a_read(void)
 		T_OK(k_read(sd, "other", SOFTDIRTY_READ_CLEAR, &t, NULL) >= 1);
 		k_write(&t, 32 + n % 32);
 		uint64_t start = (uintptr_t)t.mem;
-		fail_at = n;
+		begin_to_fail(n, and_later);
 		int err = softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, start,
 					 start + K_PAGES * K_PAGE, &r, &count);
-		done = fail_at;
-		fail_at = 0;
+		done = end_to_fail();
 		clean_failure(err, -ENOMEM);
 		if (err)
 			T_OK(k_read(sd, "m", SOFTDIRTY_READ_CLEAR, &t, NULL) >= 2);
 		T_OK(k_read(sd, "other", SOFTDIRTY_READ_CLEAR, &t, NULL) >= 1);
 	}
 	T_OK(n > 5);
+	softdirty_close(sd);
+	k_end(&t);
+}
+
+static void every_allocation_of_a_read(void)
+{
+	fail_in_reads(false);
+}
+
+static void every_allocation_of_a_read_and_all_later(void)
+{
+	fail_in_reads(true);
+}
+
+/* A mark that has nothing pending has no memory for it either. */
+static void every_allocation_of_a_read_with_nothing_pending(void)
+{
+	struct k_target t = k_start();
+	struct softdirty *sd;
+	bool done = false;
+
+	T_MUST(!open_it(t.pid, false, &sd));
+	for (unsigned n = 1; !done && !t_failed(); n++) {
+		const struct softdirty_range *r;
+		size_t count;
+
+		softdirty_forget(sd, "m");
+		T_EQ(softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, 0, 0, &r, &count), 0);
+		T_EQ(softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, 0, 0, &r, &count), 0);
+		k_write(&t, n % K_PAGES);
+		begin_to_fail(n, true);
+		int err = softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, 0, 0, &r, &count);
+		done = end_to_fail();
+		clean_failure(err, -ENOMEM);
+		if (err)
+			T_OK(k_read(sd, "m", SOFTDIRTY_READ_CLEAR, &t, NULL) >= 1);
+	}
 	softdirty_close(sd);
 	k_end(&t);
 }
@@ -355,6 +409,8 @@ int main(int argc, char **argv)
 	f_main(argc, argv);
 	T_RUN(every_allocation_of_the_first_steps);
 	T_RUN(every_allocation_of_a_read);
+	T_RUN(every_allocation_of_a_read_and_all_later);
+	T_RUN(every_allocation_of_a_read_with_nothing_pending);
 	T_RUN(every_missing_descriptor);
 	T_RUN(a_keeper_without_descriptors);
 	T_RUN(a_keeper_without_memory);

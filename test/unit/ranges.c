@@ -255,6 +255,28 @@ static void empty_runs_are_nothing(void)
 	sdi_ranges_fini(&list);
 }
 
+/* A list in somebody else's memory: never freed, and copied when it has to grow. */
+static void borrowed_runs_are_left_alone(void)
+{
+	struct softdirty_range own[2] = { { PAGE, 2 * PAGE, 1, 0 }, { 3 * PAGE, 4 * PAGE, 2, 0 } };
+	struct sdi_ranges list = { .r = own, .n = 2 }, other = { 0 };
+
+	T_EQ(sdi_ranges_append(&list, 8 * PAGE, 9 * PAGE, 4, 0), 0);
+	T_OK(list.r != own && list.n == 3 && list.r[1].flags == 2 && list.r[2].flags == 4);
+	sdi_ranges_fini(&list);
+	list = (struct sdi_ranges){ .r = own, .n = 2 };
+	T_EQ(sdi_ranges_append(&other, 3 * PAGE, 4 * PAGE, 0, 0), 0);
+	T_EQ(sdi_ranges_remove(&list, &other), 0);
+	T_OK(list.r != own && list.n == 1);
+	sdi_ranges_fini(&list);
+	list = (struct sdi_ranges){ .r = own, .n = 2 };
+	sdi_ranges_reset(&list);
+	T_EQ(sdi_ranges_append(&list, PAGE, 2 * PAGE, 7, 0), 0);
+	T_OK(list.r != own && own[0].flags == 1);
+	sdi_ranges_fini(&list);
+	sdi_ranges_fini(&other);
+}
+
 static void the_last_page_of_memory_is_no_special_case(void)
 {
 	const uint64_t top = UINT64_MAX & ~(uint64_t)(PAGE - 1);
@@ -279,6 +301,7 @@ int main(void)
 	T_RUN(sort_puts_overlapping_pushes_in_order);
 	T_RUN(find_and_cover_agree_with_the_cells);
 	T_RUN(empty_runs_are_nothing);
+	T_RUN(borrowed_runs_are_left_alone);
 	T_RUN(the_last_page_of_memory_is_no_special_case);
 	return t_done();
 }
