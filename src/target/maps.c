@@ -186,9 +186,9 @@ struct reading {
 	struct sdi_mounts mounts;
 };
 
-static bool is_shared_file(const struct sdi_vma *v)
+static bool is_any_file(const struct sdi_vma *v)
 {
-	return v->flags & SDI_VMA_SHARED && v->flags & SDI_VMA_FILE &&
+	return v->flags & SDI_VMA_FILE &&
 	       !(v->flags & (SDI_VMA_SHMEM | SDI_VMA_AIO | SDI_VMA_URING));
 }
 
@@ -200,7 +200,7 @@ static int add(void *arg, const struct sdi_maps_line *l)
 	struct sdi_vma v = l->vma;
 
 	/* File systems in memory have no major number; other ones may have none either. */
-	if (is_shared_file(&v) && !(l->dev >> 32) && sdi_mounts_memory(&r->mounts, r->t, l->dev))
+	if (is_any_file(&v) && !(l->dev >> 32) && sdi_mounts_memory(&r->mounts, r->t, l->dev))
 		v.flags |= SDI_VMA_SHMEM;
 	if (m->n && v.start < m->v[m->n - 1].end)
 		v.start = m->v[m->n - 1].end;

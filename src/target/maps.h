@@ -19,8 +19,8 @@ enum sdi_vma_flags {
 	SDI_VMA_VDSO = 1 << 6,
 	SDI_VMA_AIO = 1 << 7,		/* completion ring of io_setup(2) */
 	SDI_VMA_URING = 1 << 8,		/* ring of io_uring_setup(2) */
-	SDI_VMA_SHMEM = 1 << 9,		/* surely memory (tmpfs, hugetlbfs), no file on a disk; of a
-					 * shared mapping as sdi_maps_read() finds it */
+	SDI_VMA_SHMEM = 1 << 9,		/* surely memory (tmpfs, hugetlbfs), no file on a disk, as
+					 * sdi_maps_read() finds it */
 };
 
 struct sdi_vma {

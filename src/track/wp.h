@@ -12,7 +12,7 @@ struct sdi_wp {
 	int uffd;
 	struct sdi_ranges known;	/* registered; flags: a tag of what is mapped there */
 	struct sdi_ranges refused;	/* the kernel refused; flags: the same, reason: why */
-	struct sdi_content *files;	/* of shared files, or NULL */
+	struct sdi_content *files;	/* of files on a disk, or NULL */
 };
 
 /* Everything a round works with. */

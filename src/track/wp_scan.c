@@ -25,14 +25,14 @@
  * FILE category costs a look at struct page (10 against 3 ns), so anonymous memory goes without.
  * Shared memory: see MAX_MARKED.
  *
- * Shared files of a file system are not protected at all, their content is compared. When the kernel
- * reclaims a protected page, or drops it because the file got a hole, it leaves a marker; and a marker
- * over a page that is not in the page cache makes the next access of a locked mapping, or mlock(2)
- * itself, hang for ever: filemap_fault() takes it for a fault that somebody else has resolved. Since
- * Linux 6.9, commit 58f327f2ce80 ("filemap: avoid unnecessary major faults in filemap_fault()").
- * Shared memory has a fault handler of its own and is safe.
+ * Files on a disk are not protected at all, what the process made of them is compared. When the kernel
+ * drops a protected page of a file mapping (reclaim, a hole in the file, MADV_DONTNEED), it leaves a
+ * marker; and a marker over a page that is not in the page cache makes the next access of a locked
+ * mapping, or mlock(2) itself, hang for ever: filemap_fault() takes it for a fault that somebody else
+ * has resolved. Since Linux 6.9, commit 58f327f2ce80 ("filemap: avoid unnecessary major faults in
+ * filemap_fault()"). Files in memory have fault handlers of their own and are safe.
  */
-enum class { ANON, PRIVATE_FILE, SHARED, SPARSE, DISK, N_CLASSES };
+enum class { ANON, PRIVATE, SHARED, SPARSE, DISK, N_CLASSES };
 
 static struct sdi_scan question(enum class class, enum sdi_collect how)
 {
@@ -44,11 +44,11 @@ static struct sdi_scan question(enum class class, enum sdi_collect how)
 		.ret = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE,
 	};
 
-	if (class == PRIVATE_FILE)
+	if (class == PRIVATE)
 		unwanted |= PAGE_IS_FILE;
 	if (class == SHARED)
 		q.anyof = 0;
-	if (class == ANON || class == PRIVATE_FILE) {
+	if (class == ANON || class == PRIVATE) {
 		q.inverted = unwanted;
 		q.mask |= unwanted;
 	}
@@ -219,10 +219,10 @@ int sdi_wp_drop_stale(struct sdi_wp_round *r)
 /* Shared memory is watched without markers once the budget is used up. */
 static enum class classify(const struct sdi_vma *v, uint64_t *budget)
 {
-	if (!(v->flags & SDI_VMA_SHARED))
-		return v->flags & SDI_VMA_FILE ? PRIVATE_FILE : ANON;
-	if (!(v->flags & SDI_VMA_SHMEM))
+	if (v->flags & SDI_VMA_FILE && !(v->flags & SDI_VMA_SHMEM))
 		return DISK;
+	if (!(v->flags & SDI_VMA_SHARED))
+		return v->flags & SDI_VMA_FILE ? PRIVATE : ANON;
 	if (v->end - v->start > *budget)
 		return SPARSE;
 	*budget -= v->end - v->start;

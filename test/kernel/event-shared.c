@@ -232,6 +232,20 @@ static void shared_file_reclaimed_then_locked(void)
 	T_EVENT(&tg, .want = "----");
 }
 
+/* The same for a private mapping, whose pages are given back. Locking it copies them all. */
+static void private_file_dropped_then_locked(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, op_temp_file, MAP_PRIVATE);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	t_watch(&tg);
+	T_EQ(t_call(&tg, t_op_madvise, tg.mem, 4 * tg.unit, MADV_DONTNEED), 0);
+	t_call(&tg, op_reclaim, tg.mem, 4 * tg.unit, fd);
+	T_EQ(t_call(&tg, op_mlock, tg.mem, 4 * tg.unit), 0);
+	T_EVENT(&tg, .want = "DDDD");
+}
+
 /* The same for an access to a locked mapping of a file that got a hole. */
 static void shared_file_locked_then_punched(void)
 {
@@ -336,6 +350,7 @@ int main(void)
 	T_RUN(shared_file_synced_only);
 	T_RUN(shared_file_read);
 	T_RUN(shared_file_reclaimed_then_locked);
+	T_RUN(private_file_dropped_then_locked);
 	T_RUN(shared_file_locked_then_punched);
 	T_RUN(shared_file_written_through_another_mapping);
 	T_RUN(shared_file_written_by_write);

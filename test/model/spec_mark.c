@@ -84,7 +84,8 @@ static bool compares(enum spec_backend backend, const struct spec_page *p)
 {
 	return backend == SPEC_HASH ||
 	       (backend == SPEC_SOFT_DIRTY && spec_is_shared(&p->vma)) ||
-	       (backend == SPEC_WP_ASYNC && p->vma.kind == SPEC_FILE);
+	       (backend == SPEC_WP_ASYNC &&
+		(p->vma.kind == SPEC_FILE || p->vma.kind == SPEC_FILE_PRIV));
 }
 
 /* Which superset each backend may give: all that it cannot tell from a write. */
