@@ -57,6 +57,27 @@ static void merged_then_written(void)
 	T_EQ(want[3], 'D');
 }
 
+/* Filled with zeros, and replaced by the zero page: what it holds was written. */
+static void written_with_zeros_and_merged(void)
+{
+	T_TARGET tg = t_start();
+
+	t_map(&tg, 8, t_page_size(), 0);
+	t_call(&tg, op_fill, tg.mem, 8 * tg.unit, 0x5a);
+	t_watch(&tg);
+	if (t_call(&tg, t_op_madvise, tg.mem, 8 * tg.unit, MADV_MERGEABLE))
+		T_SKIP("no KSM on this kernel");
+	if (t_write_file(KSM "use_zero_pages", "1"))
+		T_SKIP("KSM has no use_zero_pages (Linux 4.12)");
+	t_call(&tg, op_fill, tg.mem, 8 * tg.unit, 0);
+	for (int i = 0; i < 100 && number(KSM "ksm_zero_pages") < 8; i++)
+		t_sleep_ms(50);
+	t_write_file(KSM "run", "0");
+	T_EVENT(&tg, .want = "D*8");
+	t_write_file(KSM "use_zero_pages", "0");
+	t_write_file(KSM "run", "1");
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -68,5 +89,6 @@ int main(void)
 	t_write_file(KSM "sleep_millisecs", "20");
 	t_write_file(KSM "pages_to_scan", "1000");
 	T_RUN(merged_then_written);
+	T_RUN(written_with_zeros_and_merged);
 	return t_done();
 }
