@@ -31,6 +31,7 @@ static pid_t big_target(uint64_t **mem, int out, int in)
 	*mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	T_MUST(*mem != MAP_FAILED);
+	madvise(*mem, size, MADV_NOHUGEPAGE);	/* natively a huge page is dirty as a whole */
 	pid_t pid = t_fork();
 	if (pid)
 		return pid;

@@ -72,10 +72,11 @@ static void written_with_zeros_and_merged(void)
 	t_call(&tg, op_fill, tg.mem, 8 * tg.unit, 0);
 	for (int i = 0; i < 100 && number(KSM "ksm_zero_pages") < 8; i++)
 		t_sleep_ms(50);
-	t_write_file(KSM "run", "0");
-	T_EVENT(&tg, .want = "D*8");
+	if (number(KSM "ksm_zero_pages") < 8)
+		t_skip("KSM merged nothing in five seconds, or does not tell (Linux 6.6)");
+	else
+		T_EVENT(&tg, .want = "D*8");
 	t_write_file(KSM "use_zero_pages", "0");
-	t_write_file(KSM "run", "1");
 }
 
 int main(void)

@@ -149,10 +149,13 @@ static bool map_block(unsigned block, char *at)
 	return p != MAP_FAILED;
 }
 
-/* A renewed or moved mapping counts as written, whole; but not to a backend that only compares. */
+/*
+ * A renewed or moved mapping counts as written, whole; but not where only contents are compared, as
+ * natively of shared memory.
+ */
 static void count_block(unsigned block, void (*count)(struct t_oracle *o, size_t i))
 {
-	if (backend == T_HASH)
+	if (backend == T_HASH || (backend == T_SOFT_DIRTY && is_shared(block)))
 		return;
 	for (size_t i = 0; i < BLOCK; i++)
 		count(oracle, block * BLOCK + i);

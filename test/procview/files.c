@@ -37,9 +37,12 @@ static void shell(const struct target *t, const char *before, char text[static 3
 
 static void the_documented_recipe_works_in_a_shell(void)
 {
-	struct target t = target_start();
+	struct target t;
 	char text[32];
 
+	if (access("/bin/sh", X_OK))
+		T_SKIP("no shell here");
+	t = target_start();
 	shell(&t, "echo 4 > clear_refs &&", text);
 	T_STREQ(text, "810\n810\n");	/* present, mapped once, not dirty */
 	target_write(&t, 1);
