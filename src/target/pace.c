@@ -7,7 +7,7 @@
 #include "base/cleanup.h"
 
 #define HOLD_NS 100000ull
-#define PIECE_MAX (4ull << 30)
+#define PIECE_MAX (256ull << 20)
 
 void sdi_pace_keep(struct sdi_pace *p, uint64_t took_ns, uint64_t *piece)
 {

@@ -15,8 +15,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Also the least: that much takes 0.13 ms when all of it was written. A slow or busy machine would make
- * pieces ever smaller, and so many that they never end. */
+/*
+ * Also the least: that much takes 0.13 ms when all of it was written. A slow or busy machine would make
+ * pieces ever smaller, and so many that they never end. Over empty space they grow to 256 MiB, not
+ * more, since full memory may begin at any moment.
+ */
 #define SDI_PIECE_START (32ull << 20)
 
 struct sdi_pace {

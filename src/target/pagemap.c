@@ -155,6 +155,29 @@ static uint64_t before_gap(const struct sdi_maps *m, const struct sdi_vma *v, ui
 	return MIN(v->end, to);
 }
 
+int sdi_scan_mappings(int pagemap, const struct sdi_maps *m, const struct sdi_scan *what, bool hurry,
+		      uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg)
+{
+	struct sdi_pace pace = { .hurry = hurry };
+	uint64_t piece = SDI_PIECE_START;
+
+	while (start < end) {
+		const struct sdi_vma *v = sdi_maps_find(m, start);
+		if (!v || v->start >= end)
+			break;
+		start = MAX(start, v->start);
+		uint64_t to = MIN(end, (start + piece) & ~(HUGE - 1));
+		to = before_gap(m, v, to, 16 * HUGE);
+		uint64_t before = sdi_now_ns();
+		int err = sdi_scan(pagemap, what, start, to, fn, arg);
+		if (err)
+			return err;
+		sdi_pace_keep(&pace, sdi_now_ns() - before, &piece);
+		start = to;
+	}
+	return 0;
+}
+
 static int each_by_scan(int pagemap, const struct sdi_maps *m, uint64_t any, bool gently,
 			uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg)
 {
@@ -163,25 +186,8 @@ static int each_by_scan(int pagemap, const struct sdi_maps *m, uint64_t any, boo
 		.ret = any | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE | PAGE_IS_PFNZERO |
 		       PAGE_IS_HUGE | sdi_scan_guard(),
 	};
-	struct sdi_pace pace = { 0 };
-	uint64_t piece = SDI_PIECE_START;
 
-	while (start < end) {
-		const struct sdi_vma *v = sdi_maps_find(m, start);
-		if (!v || v->start >= end)
-			break;
-		start = MAX(start, v->start);
-		uint64_t to = gently ? MIN(end, (start + piece) & ~(HUGE - 1)) : end;
-		to = before_gap(m, v, to, 16 * HUGE);
-		uint64_t before = sdi_now_ns();
-		int err = sdi_scan(pagemap, &what, start, to, fn, arg);
-		if (err)
-			return err;
-		if (gently)
-			sdi_pace_keep(&pace, sdi_now_ns() - before, &piece);
-		start = to;
-	}
-	return 0;
+	return sdi_scan_mappings(pagemap, m, &what, !gently, start, end, fn, arg);
 }
 
 static uint64_t categories_of(uint64_t entry)

@@ -31,6 +31,13 @@ int sdi_scan(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t 
 	     sdi_scan_fn *fn, void *arg);
 
 /*
+ * The same for the mappings in [start, end), in pieces that let the target's own mmap() calls in
+ * between; not if `hurry`. Also visits what is newer than the list and lies in small gaps of it.
+ */
+int sdi_scan_mappings(int pagemap, const struct sdi_maps *m, const struct sdi_scan *what, bool hurry,
+		      uint64_t start, uint64_t end, sdi_scan_fn *fn, void *arg);
+
+/*
  * Where the first matching page of [start, end) is, or end; looks no further than that. Not for
  * memory of hugetlbfs: with a limit on pages the kernel steps over huge ones. 0 or -errno.
  */

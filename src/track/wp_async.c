@@ -178,18 +178,19 @@ static int append_region(void *arg, uint64_t start, uint64_t end, uint64_t categ
 	return sdi_ranges_append(arg, start, end, 0, 0);
 }
 
-/* Mapped memory that no userfaultfd watches (mappings of raw PFNs are not listed). */
-static int find_unregistered(struct sdi_tracker *tr, struct sdi_ranges *ret)
+/* Memory of these mappings that no userfaultfd watches (mappings of raw PFNs are not listed). */
+static int find_unregistered(const struct sdi_tracker *tr, const struct sdi_maps *m,
+			     struct sdi_ranges *ret)
 {
 	static const struct sdi_scan what = {
 		.inverted = PAGE_IS_WPALLOWED, .mask = PAGE_IS_WPALLOWED, .ret = PAGE_IS_WPALLOWED,
 	};
 	uint64_t end = 0;
 
-	for (size_t i = tr->maps.n; i > 0 && !end; i--)
-		if (!(tr->maps.v[i - 1].flags & SDI_VMA_KERNEL))
-			end = tr->maps.v[i - 1].end;
-	return sdi_scan(tr->pagemap, &what, 0, end, append_region, ret);
+	for (size_t i = m->n; i > 0 && !end; i--)
+		if (!(m->v[i - 1].flags & SDI_VMA_KERNEL))
+			end = m->v[i - 1].end;
+	return sdi_scan_mappings(tr->pagemap, m, &what, tr->frozen, 0, end, append_region, ret);
 }
 
 static int tagged_maps(const struct sdi_tracker *tr, struct sdi_ranges *ret)
@@ -231,7 +232,7 @@ static int find_fresh(struct sdi_wp_round *r)
 {
 	struct sdi_ranges unreg = { 0 }, now = { 0 }, same = { 0 };
 	struct sdi_wp *wp = r->wp;
-	int err = find_unregistered(r->tr, &unreg);
+	int err = find_unregistered(r->tr, &r->tr->maps, &unreg);
 
 	if (!err)
 		err = tagged_maps(r->tr, &now);
@@ -346,18 +347,22 @@ static int register_parts(struct sdi_wp_round *r, const struct sdi_vma *v)
  */
 static int register_fresh(struct sdi_wp_round *r)
 {
+	enum { MAX_RUN = 1000 };	/* about 0.2 ms */
 	const struct sdi_maps *m = &r->tr->maps;
+	struct sdi_pace pace = { .hurry = r->tr->frozen };
 	int err = retry_refused(r);
 
 	for (size_t i = 0; i < m->n && !err && r->fresh.n; i++) {
+		uint64_t t0 = sdi_now_ns();
 		size_t from = i;
 
-		while (i < m->n && is_fresh(r, &m->v[i]))
+		while (i < m->n && i - from < MAX_RUN && is_fresh(r, &m->v[i]))
 			i++;
 		if (i > from)
 			err = register_run(r, from, i);
 		if (i < m->n && !err)
 			err = register_parts(r, &m->v[i]);
+		sdi_pace_keep(&pace, sdi_now_ns() - t0, NULL);
 	}
 	if (!err)
 		err = sdi_ranges_sort(&r->wp->known);
@@ -374,7 +379,11 @@ static int register_fresh(struct sdi_wp_round *r)
 static int join_split(struct sdi_wp_round *r)
 {
 	struct sdi_ranges *known = &r->wp->known, unreg = { 0 };
-	int err = r->fresh.n ? find_unregistered(r->tr, &unreg) : 0;
+	struct sdi_maps now = { 0 };
+	int err = r->fresh.n ? sdi_maps_read(&r->tr->target, &now) : 0;
+
+	if (!err)
+		err = find_unregistered(r->tr, &now, &unreg);
 
 	for (size_t i = 0; i < unreg.n; i++) {
 		const struct softdirty_range *u = &unreg.r[i];
@@ -386,6 +395,7 @@ static int join_split(struct sdi_wp_round *r)
 	if (!err)
 		err = sdi_ranges_remove(known, &unreg);
 	sdi_ranges_fini(&unreg);
+	sdi_maps_fini(&now);
 	return err;
 }
 
@@ -410,7 +420,7 @@ static bool is_tracked(struct sdi_tracker *tr)
 	struct sdi_ranges unreg = { 0 };
 	size_t tracked = 0;
 
-	if (sdi_maps_read(&tr->target, &tr->maps) || find_unregistered(tr, &unreg)) {
+	if (sdi_maps_read(&tr->target, &tr->maps) || find_unregistered(tr, &tr->maps, &unreg)) {
 		sdi_ranges_fini(&unreg);
 		return false;	/* what is wrong shows later, where it has a name */
 	}

@@ -97,10 +97,11 @@ static struct stride first_stride(const struct sdi_wp_round *r)
 				.take = SDI_PIECE_START };
 }
 
-/* Cut where no huge page is cut: 2 MiB, and 1 GiB where a mapping may be hugetlb. */
-static uint64_t next_cut(uint64_t at, uint64_t end, uint64_t piece, enum class class)
+#define HUGE (2ull << 20)
+#define HUGEST (1ull << 30)
+
+static uint64_t next_cut(uint64_t at, uint64_t end, uint64_t piece, uint64_t unit)
 {
-	uint64_t unit = class == ANON ? 2ull << 20 : 1ull << 30;
 	uint64_t cut = (at + piece) & ~(unit - 1);
 
 	if (cut <= at)
@@ -127,7 +128,7 @@ static int skip_protected(struct sdi_wp_round *r, const struct span *span, struc
 	static const struct sdi_scan open = { .mask = PAGE_IS_WRITTEN, .ret = PAGE_IS_WRITTEN };
 
 	while (span->class == ANON && *at < end) {
-		uint64_t t0 = sdi_now_ns(), cut = next_cut(*at, end, stride->skip, span->class);
+		uint64_t t0 = sdi_now_ns(), cut = next_cut(*at, end, stride->skip, HUGE);
 		int err = sdi_scan_first(r->tr->pagemap, &open, *at, cut, at);
 
 		/* One that ended early tells nothing of how long others take. */
@@ -166,9 +167,15 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 		err = skip_protected(r, span, stride, &at, end);
 		if (err || at == end)
 			break;
-		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride->take, span->class);
+		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride->take, HUGE);
 
 		err = scan_piece(r, span->class, at, cut);
+		/* The cut was in a page of hugetlbfs, of which the kernel takes all or nothing. */
+		if (err == -EINVAL) {
+			at = MAX(at & ~(HUGEST - 1), span->start);
+			cut = next_cut(at, end, HUGEST, HUGEST);
+			err = scan_piece(r, span->class, at, cut);
+		}
 		sdi_pace_keep(&stride->pace, sdi_now_ns() - t0, &stride->take);
 		at = cut;
 	}
@@ -206,7 +213,7 @@ int sdi_wp_drop_stale(struct sdi_wp_round *r)
 		uint64_t at = ours.r[i].start, end = ours.r[i].end;
 
 		while (at < end && !err) {
-			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride.take, SHARED);
+			uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride.take, HUGEST);
 
 			err = sdi_scan(r->tr->pagemap, &what, at, cut, unprotect, &r->wp->uffd);
 			sdi_pace_keep(&stride.pace, sdi_now_ns() - t0, &stride.take);
