@@ -197,6 +197,7 @@ int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool froz
 	sdi_status_read(t->procfd, "status", &s);
 	if (s.tracer && !frozen && s.tracer != asker)
 		ret->in_flight = true;	/* its pokes pin the page for a moment, too */
+	ret->in_flight |= s.vm_pin > 0;
 	ret->unknown_pins = s.vm_pin > l.pinned_bytes;
 	return 0;
 }

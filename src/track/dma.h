@@ -13,8 +13,8 @@
 #include "target/target.h"
 
 struct sdi_dma {
-	bool in_flight;		/* direct I/O, AIO, io_uring or a debugger: a write that began in one
-				 * interval may land in the next */
+	bool in_flight;		/* direct I/O, AIO, io_uring, pinned memory or a debugger: a write that
+				 * began in one interval may land in the next */
 	bool unknown_pins;	/* memory is pinned for long, and nobody says where */
 };
 
@@ -28,8 +28,9 @@ int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool froz
 
 /*
  * A transfer that began in one interval may end in a later one without a fault. Its pages were
- * reported in the first (they were written for the pin), so what is reported while transfers are
- * possible is reported again and again, for as long as one may take and at least once.
+ * reported in the first (they were written for the pin, or are pinned all the time), so what is
+ * reported while transfers are possible is reported again and again, for as long as one may take and
+ * at least once.
  *
  *	old	at least SDI_MAX_FLIGHT_NS of intervals before those of
  *	young	since_ns ... last_ns

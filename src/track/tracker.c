@@ -368,11 +368,11 @@ static int push_all_pages(struct sdi_tracker *tr, struct sdi_ranges *found)
 static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
 	struct sdi_dma dma;
-	size_t n = found->n;
 	int err = sdi_dma_look(&tr->target, &tr->maps, tr->frozen, tr->asker, &dma, found);
 
 	if (!err && dma.unknown_pins)
 		err = push_all_pages(tr, found);
+	size_t n = found->n;	/* with what is pinned: it may be let go before the next look */
 	if (!err)
 		err = sdi_carry_push(&tr->carry, found);
 	if (!err && how == SDI_TAKE)

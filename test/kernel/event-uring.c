@@ -71,6 +71,31 @@ static void registered_after_the_clear(void)
 		.why = "pinned memory is written without a fault");
 }
 
+static long op_read_and_unregister(long address, long size, long c, long d)
+{
+	long ret = op_read(IORING_OP_READ_FIXED, address, size, 0);
+
+	if (syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0))
+		return -errno;
+	return ret;
+}
+
+/* Nothing is pinned any more when it is looked at: what was is said again. */
+static void unregistered_before_the_read(void)
+{
+	T_TARGET tg = t_begin(4);
+	long ret = t_call(&tg, op_setup, t_page(&tg, 1), 2 * tg.unit);
+
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	t_sleep_ms(5100);	/* the fault of the registration is not said again any more */
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	T_EQ(t_call(&tg, op_read_and_unregister, t_page(&tg, 1), 100), 100);
+	T_EVENT(&tg, .want = "-D--", .wp = "-DD-", .hash = "-DD-", .sd = "-DD-", .again = "-DD-",
+		.why = "pinned memory is written without a fault");
+}
+
 /* Every ring mapping is untracked, or a change of it was reported by content. */
 static void rings_are_not_called_clean(const char *name)
 {
@@ -154,6 +179,7 @@ int main(void)
 	T_RUN(read_of_a_plain_buffer);
 	T_RUN(read_of_a_registered_buffer);
 	T_RUN(registered_after_the_clear);
+	T_RUN(unregistered_before_the_read);
 	T_RUN(io_uring_rings);
 	T_RUN(aio_read);
 	return t_done();
