@@ -87,7 +87,7 @@ static bool is_shmem(const char *name, uint64_t major)
 }
 
 /* The finalizer of SplitMix64 over both numbers. */
-static uint64_t identity(uint64_t dev, uint64_t inode, bool shared)
+uint64_t sdi_vma_ident(uint64_t dev, uint64_t inode, bool shared)
 {
 	uint64_t x = inode + (dev << 1 | shared) * 0x9e3779b97f4a7c15u;
 
@@ -124,7 +124,7 @@ bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret)
 		l.vma.flags |= SDI_VMA_SHMEM;
 	l.vma.base = l.inode ? l.vma.start - l.offset : 0;
 	l.dev = major << 32 | minor;
-	l.vma.ident = identity(l.dev, l.inode, l.vma.flags & SDI_VMA_SHARED);
+	l.vma.ident = sdi_vma_ident(l.dev, l.inode, l.vma.flags & SDI_VMA_SHARED);
 	*ret = l;
 	return true;
 }

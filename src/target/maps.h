@@ -65,6 +65,9 @@ int sdi_maps_select(const struct sdi_maps *m, bool (*choose)(void *arg, const st
 /* The mapping that holds addr, or the next one, or NULL. */
 const struct sdi_vma *sdi_maps_find(const struct sdi_maps *m, uint64_t addr);
 
+/* The ident of a mapping of that file; dev as in struct sdi_maps_line. */
+uint64_t sdi_vma_ident(uint64_t dev, uint64_t inode, bool shared);
+
 /* SOFTDIRTY_SHARED and SOFTDIRTY_FILE as they follow from the mapping alone. */
 uint32_t sdi_vma_kind(const struct sdi_vma *v);
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +16,8 @@
 #include "base/io.h"
 
 struct looking {
+	const struct sdi_target *target;
+	const struct sdi_maps *maps;
 	int fdinfo;		/* the directories of a thread that lives */
 	struct sdi_dma *dma;
 	struct sdi_ranges *pinned;
@@ -65,10 +69,41 @@ static int read_ring(struct looking *l, const char *fd, bool *told)
 	return err;
 }
 
-static int look_at_ring(struct looking *l, const char *fd)
+static bool is_mapped(const struct sdi_maps *m, const struct stat *ring)
+{
+	uint64_t dev = (uint64_t)major(ring->st_dev) << 32 | minor(ring->st_dev);
+	uint64_t ident = sdi_vma_ident(dev, ring->st_ino, true);
+
+	for (size_t i = 0; i < m->n; i++)
+		if (m->v[i].flags & SDI_VMA_URING && m->v[i].ident == ident)
+			return true;
+	return false;
+}
+
+/*
+ * A ring that is not mapped is in memory of the process itself (IORING_SETUP_NO_MMAP, Linux 6.5): the
+ * kernel writes it through a mapping of its own, which neither VmPin nor fdinfo shows. Each ring has
+ * an inode of its own since Linux 5.16 (91a9ab7c942a). The list of mappings may be older than the
+ * ring.
+ */
+static int look_for_mapping(struct looking *l, int dir, const char *fd)
+{
+	struct sdi_maps now = { 0 };
+	struct stat ring;
+	int err = 0;
+
+	if (fstatat(dir, fd, &ring, 0) || is_mapped(l->maps, &ring))
+		return 0;
+	err = sdi_maps_read(l->target, &now);
+	l->dma->unknown_pins |= !is_mapped(&now, &ring);
+	sdi_maps_fini(&now);
+	return err;
+}
+
+static int look_at_ring(struct looking *l, int dir, const char *fd)
 {
 	bool told = false;
-	int err = 0;
+	int err = look_for_mapping(l, dir, fd);
 
 	l->dma->in_flight = true;
 	for (int i = 0; i < 10 && !told && !err; i++) {
@@ -99,16 +134,16 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 
 	link[n < 0 ? 0 : n] = '\0';
 	if (!strncmp(link, "anon_inode:[io_uring]", 21))
-		return look_at_ring(l, fd);
+		return look_at_ring(l, dir, fd);
 	if (link[0] == '/' && !l->dma->in_flight)
 		l->dma->in_flight = is_direct(l, fd);
 	return 0;
 }
 
-static int look_at_fds(struct looking *l, const struct sdi_target *t)
+static int look_at_fds(struct looking *l)
 {
-	autoclose int fdinfo = sdi_target_openat(t, "fdinfo", O_RDONLY | O_DIRECTORY);
-	autoclose int fd = sdi_target_openat(t, "fd", O_RDONLY | O_DIRECTORY);
+	autoclose int fdinfo = sdi_target_openat(l->target, "fdinfo", O_RDONLY | O_DIRECTORY);
+	autoclose int fd = sdi_target_openat(l->target, "fd", O_RDONLY | O_DIRECTORY);
 	autoclosedir DIR *dir = fd >= 0 && fdinfo >= 0 ? fdopendir(fd) : NULL;
 	int err = 0;
 
@@ -184,20 +219,20 @@ void sdi_carry_fini(struct sdi_carry *c)
 int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen, pid_t asker,
 		 struct sdi_dma *ret, struct sdi_ranges *pinned)
 {
-	struct looking l = { .dma = ret, .pinned = pinned };
+	struct looking l = { .target = t, .maps = m, .dma = ret, .pinned = pinned };
 	struct sdi_status s = { 0 };
 
 	*ret = (struct sdi_dma){ 0 };
 	for (size_t i = 0; i < m->n; i++)
 		if (m->v[i].flags & (SDI_VMA_AIO | SDI_VMA_URING))
 			ret->in_flight = true;
-	int err = look_at_fds(&l, t);
+	int err = look_at_fds(&l);
 	if (err)
 		return err;
 	sdi_status_read(t->procfd, "status", &s);
 	if (s.tracer && !frozen && s.tracer != asker)
 		ret->in_flight = true;	/* its pokes pin the page for a moment, too */
 	ret->in_flight |= s.vm_pin > 0;
-	ret->unknown_pins = s.vm_pin > l.pinned_bytes;
+	ret->unknown_pins |= s.vm_pin > l.pinned_bytes;
 	return 0;
 }

@@ -15,7 +15,7 @@
 struct sdi_dma {
 	bool in_flight;		/* direct I/O, AIO, io_uring, pinned memory or a debugger: a write that
 				 * began in one interval may land in the next */
-	bool unknown_pins;	/* memory is pinned for long, and nobody says where */
+	bool unknown_pins;	/* memory is pinned for long, or is an io_uring, and nobody says where */
 };
 
 /*

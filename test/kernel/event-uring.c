@@ -20,6 +20,11 @@ static long op_setup(long buffer, long size, long c, long d)
 	return ret || !buffer ? ret : t_uring_register_buffer(&ring, (void *)buffer, (size_t)size);
 }
 
+static long op_copy(long a, long b, long c, long d)
+{
+	return dup(ring.fd);
+}
+
 static long op_read(long opcode, long address, long size, long d)
 {
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -126,6 +131,55 @@ static void rings_are_not_called_clean(const char *name)
 	T_OK(n_rings > 0);
 }
 
+#ifndef IORING_SETUP_NO_MMAP
+#define IORING_SETUP_NO_MMAP (1u << 14)
+#endif
+
+/* A ring in the memory at address, with no mapping of its own (Linux 6.5). */
+static long op_own_ring(long address, long b, long c, long d)
+{
+	struct io_uring_params p = { .flags = IORING_SETUP_NO_MMAP };
+	long sqes = address + (long)t_page_size();
+	int fd;
+
+	/* user_addr, which old headers call resv2: the last member of both */
+	memcpy((char *)(&p.cq_off + 1) - 8, &address, 8);
+	memcpy((char *)(&p.sq_off + 1) - 8, &sqes, 8);
+	fd = (int)syscall(SYS_io_uring_setup, 8, &p);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Also beside one that is mapped. Nobody says where it is: everything is untracked. */
+static void ring_in_memory_of_the_target(void)
+{
+	T_TARGET tg = t_begin(4);
+	long ret = t_call(&tg, op_setup, 0, 0), fd;
+
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	fd = t_call(&tg, op_own_ring, t_page(&tg, 1));
+	if (fd < 0)
+		T_SKIP("no ring without a mapping here (%s)", strerror((int)-fd));
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "uuuu");
+	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_PINNED);
+	T_EQ(t_call(&tg, t_op_close, fd), 0);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "DDDD");
+	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_CARRIED);
+}
+
+/* The same ring twice in the table of descriptors. */
+static void descriptor_of_a_ring_copied(void)
+{
+	T_TARGET tg = t_begin(4);
+	long ret = t_call(&tg, op_setup, 0, 0);
+
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	T_OK(t_call(&tg, op_copy) >= 0);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----");
+}
+
 static void io_uring_rings(void)
 {
 	rings_are_not_called_clean("io_uring");
@@ -180,6 +234,8 @@ int main(void)
 	T_RUN(read_of_a_registered_buffer);
 	T_RUN(registered_after_the_clear);
 	T_RUN(unregistered_before_the_read);
+	T_RUN(ring_in_memory_of_the_target);
+	T_RUN(descriptor_of_a_ring_copied);
 	T_RUN(io_uring_rings);
 	T_RUN(aio_read);
 	return t_done();
