@@ -54,7 +54,7 @@ enum softdirty_reason {
 	SOFTDIRTY_REASON_CARRIED,     /* direct I/O may have been in flight: reported again */
 	SOFTDIRTY_REASON_PINNED,      /* registered with io_uring, RDMA or the like */
 	SOFTDIRTY_REASON_SPECIAL,     /* the kernel does not track this kind of mapping */
-	SOFTDIRTY_REASON_UFFD,        /* the target's own userfaultfd owns the mapping */
+	SOFTDIRTY_REASON_UFFD,        /* the target uses userfaultfd itself, or somebody else for it */
 	SOFTDIRTY_REASON_HUGETLB,     /* native soft-dirty never sees hugetlb writes */
 	SOFTDIRTY_REASON_MERGED,      /* the kernel marks the whole of a grown mapping */
 	SOFTDIRTY_REASON_SPARSE,      /* huge shared memory: what is untouched is not watched */

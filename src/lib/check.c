@@ -68,7 +68,7 @@ API const char *softdirty_reason_text(unsigned reason)
 		[SOFTDIRTY_REASON_CARRIED] = "direct I/O may have been in flight",
 		[SOFTDIRTY_REASON_PINNED] = "registered with io_uring, RDMA or the like",
 		[SOFTDIRTY_REASON_SPECIAL] = "the kernel does not track this kind of mapping",
-		[SOFTDIRTY_REASON_UFFD] = "a userfaultfd of the process itself owns the mapping",
+		[SOFTDIRTY_REASON_UFFD] = "the process uses userfaultfd itself",
 		[SOFTDIRTY_REASON_HUGETLB] = "native soft-dirty never sees hugetlb writes",
 		[SOFTDIRTY_REASON_MERGED] = "the kernel marks the whole of a grown mapping",
 		[SOFTDIRTY_REASON_SPARSE] =

@@ -37,6 +37,12 @@ bool sdi_target_ends(const struct sdi_target *t);
  */
 int sdi_target_openat(const struct sdi_target *t, const char *name, int flags);
 
+/*
+ * Has the target a userfaultfd of its own among its descriptors? One of this process is none: a fork
+ * inherits it, whichever memory it is of. 1, 0 or -errno.
+ */
+int sdi_target_has_uffd(const struct sdi_target *t);
+
 /* Start time of /proc/PID below procfd, 0 (and errno) if it cannot be read. */
 uint64_t sdi_start_time(int procfd);
 

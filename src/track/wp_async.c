@@ -150,6 +150,19 @@ static int wait_for_helper(const struct sdi_target *t, struct sdi_status *ret)
 	return err;
 }
 
+/* One that a helper of somebody else's has just made there is gone in a moment. */
+static int wait_for_uffd(const struct sdi_target *t)
+{
+	enum { PATIENCE_MS = 100 };
+	int ret = sdi_target_has_uffd(t);
+
+	for (int ms = 0; ret == 1 && ms < PATIENCE_MS; ms++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		ret = sdi_target_has_uffd(t);
+	}
+	return ret;
+}
+
 /* Only looks: seccomp and tracers decide whether a thread may be borrowed. */
 static int wp_suits(const struct sdi_target *t, struct sdi_why *why)
 {
@@ -168,7 +181,11 @@ static int wp_suits(const struct sdi_target *t, struct sdi_why *why)
 		sdi_why(why, "a seccomp filter is active in it: only root may suspend that");
 		return -EOPNOTSUPP;
 	}
-	return 0;
+	if (wait_for_uffd(t) == 1) {
+		sdi_why(why, "it uses userfaultfd itself (a mapping has room for one only)");
+		return -EOPNOTSUPP;
+	}
+	return 0;	/* what is wrong else shows later, where it has a name */
 }
 
 /* --- what is new ---------------------------------------------------------------------------- */
@@ -472,8 +489,6 @@ static void unregister_all(struct sdi_tracker *tr, const struct sdi_wp *wp)
 {
 	struct sdi_pace pace = { .hurry = tr->frozen };
 
-	if (sdi_maps_read(&tr->target, &tr->maps))
-		return;
 	for (size_t i = 0; i < tr->maps.n; i++) {
 		const struct sdi_vma *v = &tr->maps.v[i];
 		struct uffdio_range range = { v->start, v->end - v->start };
@@ -495,7 +510,8 @@ static void wp_detach(struct sdi_tracker *tr)
 
 	if (!wp)
 		return;
-	unregister_all(tr, wp);
+	if (!sdi_maps_read(&tr->target, &tr->maps))
+		unregister_all(tr, wp);
 	close(wp->uffd);	/* drops what protection and markers there still are */
 	sdi_content_close(wp->files);
 	sdi_ranges_fini(&wp->known);
@@ -545,10 +561,35 @@ static int push_refused(struct sdi_wp_round *r)
 	return err;
 }
 
+/*
+ * The target has made a userfaultfd of its own since. It would be refused memory that is registered
+ * here; and a mapping that it renews and registers there looks like a known one, whose protection is
+ * not ours to change and tells us nothing. So it gets all of its memory back until it has closed it.
+ */
+static int step_back(struct sdi_wp_round *r)
+{
+	const struct sdi_maps *m = &r->tr->maps;
+	int err = 0;
+
+	for (size_t i = 0; i < m->n && !err; i++)
+		err = sdi_ranges_push(r->found, m->v[i].start, m->v[i].end, SOFTDIRTY_UNTRACKED,
+				      SOFTDIRTY_REASON_UFFD);
+	if (!err && r->how == SDI_TAKE) {
+		unregister_all(r->tr, r->wp);
+		sdi_ranges_reset(&r->wp->known);
+	}
+	return err;
+}
+
 static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
 	struct sdi_wp_round r = { .tr = tr, .wp = tr->state, .how = how, .found = found };
-	int err = find_fresh(&r);
+	int err = tr->target.self ? 0 : sdi_target_has_uffd(&tr->target);
+
+	if (err == 1)
+		return step_back(&r);
+	if (!err)
+		err = find_fresh(&r);
 	if (!err && how == SDI_TAKE)
 		err = register_fresh(&r);
 	if (!err && how == SDI_TAKE)

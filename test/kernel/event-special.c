@@ -22,6 +22,16 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 
 /* Letters of the whole mapping with that name, false if there is none. */
 static bool letters_of(struct t_target *tg, const char *name, char *letters, size_t size)
@@ -89,9 +99,11 @@ static void droppable_memory_written(void)
 	T_EVENT(&tg, .want = "-D--", .wp = "uuuu", .why = "userfaultfd refuses droppable memory");
 }
 
-static long op_own_uffd(long start, long size, long c, long d)
+static long op_own_uffd(long start, long size, long features, long d)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | (uint64_t)features,
+	};
 	struct uffdio_register reg = {
 		.range = { (uint64_t)start, (uint64_t)size }, .mode = UFFDIO_REGISTER_MODE_WP,
 	};
@@ -125,12 +137,47 @@ static bool is_protected(pid_t pid, uintptr_t at)
 	return entry >> 57 & 1;
 }
 
-/* What the target protected itself stays so: it waits for these faults. */
-static void memory_under_the_target_s_own_userfaultfd(void)
+/* It would find its memory taken; so another backend watches it. */
+static void a_target_that_uses_userfaultfd(void)
+{
+	T_TARGET tg = t_start();
+	struct softdirty_options o = { .size = sizeof(o), .backend = "wp-async" };
+	struct softdirty_info info = { .size = sizeof(info) };
+	long fd;
+
+	if (t_backend() != T_WP_ASYNC)
+		T_SKIP("only a userfaultfd owns mappings");
+	t_map_touched(&tg, 4);
+	fd = t_call(&tg, op_own_uffd, tg.mem, 4 * tg.unit);
+	if (fd < 0)
+		T_SKIP("no userfaultfd write protection here (%s)", strerror((int)-fd));
+	T_EQ(softdirty_open(tg.pid, &o, &tg.sd), -EOPNOTSUPP);
+	T_OK(strstr(softdirty_error(), "it uses userfaultfd itself"));
+	T_MUST(!t_open_default(tg.pid, &tg.sd) && !softdirty_info(tg.sd, &info));
+	T_OK(strcmp(info.backend, "wp-async"));
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_STREQ(t_pages(&tg, NULL, 0), "-D--");
+}
+
+/* Descriptor fd of the target becomes one of the test only. */
+static int take_over(struct t_target *tg, long fd)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, tg->pid, 0);
+	int ret = (int)syscall(SYS_pidfd_getfd, pidfd, (int)fd, 0);
+
+	close(pidfd);
+	T_EQ(t_call(tg, t_op_close, fd), 0);
+	return ret;
+}
+
+/* What is protected stays so: whoever has the descriptor waits for these faults. */
+static void memory_under_a_userfaultfd_elsewhere(void)
 {
 	T_TARGET tg = t_start();
 	bool protects;
 	long fd;
+	int ours;
 
 	t_map_touched(&tg, 4);
 	fd = t_call(&tg, op_own_uffd, tg.mem, 4 * tg.unit);
@@ -138,13 +185,72 @@ static void memory_under_the_target_s_own_userfaultfd(void)
 		T_SKIP("no userfaultfd write protection here (%s)", strerror((int)-fd));
 	protects = !t_call(&tg, op_own_protection, fd, tg.mem, tg.unit) &&
 		   is_protected(tg.pid, tg.mem);	/* shown since Linux 5.14 */
+	ours = take_over(&tg, fd);
+	if (ours < 0)
+		T_SKIP("no descriptor can be taken over here (Linux 5.6)");
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	T_EVENT(&tg, .want = "-D--", .wp = "uuuu", .why = "a mapping has room for one userfaultfd");
 	if (strchr(t_pages(&tg, NULL, 0), 'u'))
 		T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_UFFD);
 	T_EQ(is_protected(tg.pid, tg.mem), protects);
+	close(ours);
+}
+
+/* Map it anew, take a userfaultfd as ours for it, write it all, protect it. */
+static long op_renew(long start, long size, long c, long d)
+{
+	long fd;
+
+	if (t_op_mmap(start, size, MAP_PRIVATE | MAP_ANONYMOUS, -1))
+		return -errno;
+	fd = op_own_uffd(start, size, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, 0);
+	if (fd < 0)
+		return fd;
+	t_op_touch(start, size / (long)t_page_size(), (long)t_page_size(), 0);
+	return op_own_protection(fd, start, size, 0) ? -errno : fd;
+}
+
+/* Its protection tells nothing, and is left alone; when it is gone, all is new. */
+static void a_userfaultfd_made_while_it_is_watched(void)
+{
+	T_TARGET tg = t_begin(4);
+	uintptr_t first = tg.mem;
+	long fd, other;
+
+	if (t_backend() != T_WP_ASYNC)
+		T_SKIP("only a userfaultfd owns mappings");
+	fd = t_call(&tg, op_renew, tg.mem, 4 * tg.unit);
+	T_MUST(fd >= 0);
+	T_STREQ(t_pages(&tg, NULL, 0), "uuuu");
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "uuuu");
+	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_UFFD);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "uuuu");
+	T_OK(is_protected(tg.pid, first));
+	T_OK(!is_protected(tg.pid, first + tg.unit));
+
+	/* By now it may have what was watched before, too. */
+	other = t_call(&tg, op_own_uffd, tg.arena, t_page_size());
+	T_OK(other >= 0);
+	t_call(&tg, t_op_close, other);
 	t_call(&tg, t_op_close, fd);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "nnnn");
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----");
+	t_call(&tg, t_op_write, t_page(&tg, 2));
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "--D-");
+}
+
+/* It inherits the descriptors for the others that are watched, and is none that uses them. */
+static void a_fork_of_the_one_who_watches(void)
+{
+	T_TARGET first = t_begin(4);
+	T_TARGET second = t_begin(4);
+
+	t_call(&first, t_op_write, t_page(&first, 1));
+	t_call(&second, t_op_write, t_page(&second, 2));
+	T_STREQ(t_pages(&first, NULL, 0), "-D--");
+	T_STREQ(t_pages(&second, NULL, 0), "--D-");
 }
 
 /* Read only to this process for ever: whatever happens to the file, it wrote nothing. */
@@ -176,7 +282,10 @@ int main(void)
 	T_RUN(vdso_and_vvar_are_not_reported);
 	T_RUN(secret_memory_written);
 	T_RUN(droppable_memory_written);
-	T_RUN(memory_under_the_target_s_own_userfaultfd);
+	T_RUN(a_target_that_uses_userfaultfd);
+	T_RUN(memory_under_a_userfaultfd_elsewhere);
+	T_RUN(a_userfaultfd_made_while_it_is_watched);
+	T_RUN(a_fork_of_the_one_who_watches);
 	T_RUN(shared_mapping_of_a_read_only_file);
 	return t_done();
 }
