@@ -28,7 +28,8 @@ static struct sdi_dma look(uint64_t pinned_kib, struct sdi_ranges *pinned)
 	struct sdi_maps none = { 0 };
 	struct sdi_dma dma;
 	char status[64];
-	int n = snprintf(status, sizeof(status), "State:\tR\nVmPin:\t%" PRIu64 " kB\n", pinned_kib);
+	int n = snprintf(status, sizeof(status), "State:\tR\nVmSize:\t4 kB\n"
+			 "VmPin:\t%" PRIu64 " kB\n", pinned_kib);
 
 	fuzz_file("status", status, n);
 	pinned->n = 0;

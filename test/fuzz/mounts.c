@@ -16,7 +16,7 @@ static bool is_memory(const void *mountinfo, size_t size)
 	struct sdi_target t = { .self = true, .pidfd = -1, .procfd = fuzz_dir() };
 	struct sdi_mounts m = { 0 };
 
-	fuzz_file("status", "State:\tR\n", 9);
+	fuzz_file("status", "State:\tR\nVmSize:\t4 kB\n", 22);
 	fuzz_file("mountinfo", mountinfo, size);
 	bool ret = sdi_mounts_memory(&m, &t, DEV);
 	fuzz_file("mountinfo", "", 0);
