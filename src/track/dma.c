@@ -20,8 +20,7 @@ struct looking {
 	const struct sdi_maps *maps;
 	int fdinfo;		/* the directories of a thread that lives */
 	struct sdi_dma *dma;
-	struct sdi_ranges *pinned;
-	uint64_t pinned_bytes;
+	struct sdi_ranges buffers;
 	bool silent_ring;	/* a ring that did not list its buffers */
 };
 
@@ -42,8 +41,7 @@ static int push_buffer(struct looking *l, const char *line)
 	uint64_t start = addr & ~mask, end = (addr + len + mask) & ~mask;
 	if (addr + len < addr || end <= start)
 		return 0;	/* no such memory: do not count it as known */
-	l->pinned_bytes += end - start;
-	return sdi_ranges_push(l->pinned, start, end, SOFTDIRTY_UNTRACKED,
+	return sdi_ranges_push(&l->buffers, start, end, SOFTDIRTY_UNTRACKED,
 			       SOFTDIRTY_REASON_PINNED);
 }
 
@@ -216,10 +214,23 @@ void sdi_carry_fini(struct sdi_carry *c)
 	*c = (struct sdi_carry){ 0 };
 }
 
+/*
+ * How much of what is pinned is listed; each address once, since copies of a descriptor list the same
+ * again. Nothing, if a ring was silent: it may be its buffers that are pinned.
+ */
+static uint64_t accounted_for(const struct looking *l)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < l->buffers.n && !l->silent_ring; i++)
+		bytes += l->buffers.r[i].end - l->buffers.r[i].start;
+	return bytes;
+}
+
 int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen, pid_t asker,
 		 struct sdi_dma *ret, struct sdi_ranges *pinned)
 {
-	struct looking l = { .target = t, .maps = m, .dma = ret, .pinned = pinned };
+	struct looking l = { .target = t, .maps = m, .dma = ret };
 	struct sdi_status s = { 0 };
 
 	*ret = (struct sdi_dma){ 0 };
@@ -227,12 +238,15 @@ int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool froz
 		if (m->v[i].flags & (SDI_VMA_AIO | SDI_VMA_URING))
 			ret->in_flight = true;
 	int err = look_at_fds(&l);
-	if (err)
-		return err;
+	if (!err)
+		err = sdi_ranges_sort(&l.buffers);
+	if (!err)
+		err = sdi_ranges_push_all(pinned, &l.buffers);
 	sdi_status_read(t->procfd, "status", &s);
 	if (s.tracer && !frozen && s.tracer != asker)
 		ret->in_flight = true;	/* its pokes pin the page for a moment, too */
 	ret->in_flight |= s.vm_pin > 0;
-	ret->unknown_pins |= s.vm_pin > l.pinned_bytes;
-	return 0;
+	ret->unknown_pins |= s.vm_pin > accounted_for(&l);
+	sdi_ranges_fini(&l.buffers);
+	return err;
 }

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the descriptors of a process say about memory that is written without a fault. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "t.h"
+#include "track/dma.h"
+
+#define RING "anon_inode:[io_uring]"
+
+/* A process whose files in /proc are written by the test. */
+struct process {
+	char path[32];
+	int dir;
+};
+
+static struct process begin(void)
+{
+	struct process p = { .path = "/tmp/softdirty-unit-XXXXXX" };
+
+	T_MUST(mkdtemp(p.path));
+	p.dir = open(p.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	T_MUST(!mkdirat(p.dir, "fd", 0700) && !mkdirat(p.dir, "fdinfo", 0700));
+	return p;
+}
+
+static void end(struct process *p)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "rm -r %s", p->path);
+	T_EQ(system(command), 0);
+	close(p->dir);
+}
+
+static void put(const struct process *p, const char *name, const char *text)
+{
+	int fd = openat(p->dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	T_MUST(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+static void put_fd(const struct process *p, int n, const char *link, const char *info)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "fd/%d", n);
+	T_MUST(!symlinkat(link, p->dir, name));
+	snprintf(name, sizeof(name), "fdinfo/%d", n);
+	put(p, name, info);
+}
+
+/* With so much pinned. *n_pages: of buffers that are listed. */
+static struct sdi_dma look(const struct process *p, long pinned_pages, uint64_t *n_pages)
+{
+	struct sdi_target t = { .pidfd = -1, .procfd = p->dir };
+	long page = sysconf(_SC_PAGESIZE);
+	struct sdi_ranges pinned = { 0 };
+	struct sdi_maps none = { 0 };
+	struct sdi_dma dma;
+	char status[64];
+
+	snprintf(status, sizeof(status), "State:\tR\nVmSize:\t4 kB\nVmPin:\t%ld kB\n",
+		 pinned_pages * page / 1024);
+	put(p, "status", status);
+	T_MUST(!sdi_dma_look(&t, &none, false, 0, &dma, &pinned));
+	*n_pages = 0;
+	for (size_t i = 0; i < pinned.n; i++)
+		*n_pages += (pinned.r[i].end - pinned.r[i].start) / (uint64_t)page;
+	sdi_ranges_fini(&pinned);
+	return dma;
+}
+
+static bool unknown(const struct process *p, long pinned_pages)
+{
+	uint64_t n;
+
+	return look(p, pinned_pages, &n).unknown_pins;
+}
+
+static void buffers_that_are_listed_are_known(void)
+{
+	struct process p = begin();
+	uint64_t n;
+
+	put_fd(&p, 5, RING, "UserBufs:\t1\n    0: 0x100000/1\n");
+	put_fd(&p, 6, RING, "UserBufs:\t1\n    0: 0x200000/1\n");
+	T_OK(look(&p, 2, &n).in_flight);
+	T_EQ(n, 2);
+	T_OK(!unknown(&p, 2));
+	T_OK(unknown(&p, 3));
+	end(&p);
+}
+
+/* Of a ring with two descriptors: else they would account for memory that others have pinned. */
+static void a_buffer_that_is_listed_twice_is_one(void)
+{
+	struct process p = begin();
+
+	put_fd(&p, 5, RING, "UserBufs:\t1\n    0: 0x100000/1\n");
+	put_fd(&p, 6, RING, "UserBufs:\t1\n    0: 0x100000/1\n");
+	T_OK(!unknown(&p, 1));
+	T_OK(unknown(&p, 2));
+	end(&p);
+}
+
+/* What the other one lists may not be what is pinned. */
+static void a_ring_in_use_does_not_tell(void)
+{
+	struct process p = begin();
+
+	put_fd(&p, 5, RING, "UserBufs:\t1\n    0: 0x100000/1\n");
+	put_fd(&p, 6, RING, "SqMask:\t7\n");
+	T_OK(!unknown(&p, 0));
+	T_OK(unknown(&p, 1));
+	end(&p);
+}
+
+int main(void)
+{
+	T_RUN(buffers_that_are_listed_are_known);
+	T_RUN(a_buffer_that_is_listed_twice_is_one);
+	T_RUN(a_ring_in_use_does_not_tell);
+	return t_done();
+}
