@@ -125,6 +125,12 @@ static bool is_direct(const struct looking *l, const char *fd)
 	return flags & O_DIRECT;
 }
 
+/* What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2). */
+static bool is_device(const char *link)
+{
+	return !strncmp(link, "/dev/vfio/", 10) || !strcmp(link, "/dev/iommu");
+}
+
 static int look_at_fd(struct looking *l, int dir, const char *fd)
 {
 	char link[64];
@@ -133,6 +139,8 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 	link[n < 0 ? 0 : n] = '\0';
 	if (!strncmp(link, "anon_inode:[io_uring]", 21))
 		return look_at_ring(l, dir, fd);
+	if (is_device(link))
+		l->dma->unknown_pins = l->dma->in_flight = true;
 	if (link[0] == '/' && !l->dma->in_flight)
 		l->dma->in_flight = is_direct(l, fd);
 	return 0;

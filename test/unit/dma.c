@@ -121,10 +121,36 @@ static void a_ring_in_use_does_not_tell(void)
 	end(&p);
 }
 
+/* What it maps for them is not in VmPin. */
+static void devices_that_write_to_memory(void)
+{
+	static const struct {
+		const char *link;
+		bool is_one;
+	} devices[] = {
+		{ "/dev/vfio/vfio", true }, { "/dev/vfio/12", true },
+		{ "/dev/vfio/devices/vfio0", true }, { "/dev/iommu", true },
+		{ "/dev/vfio", false }, { "/dev/iommu2", false }, { "/dev/null", false },
+	};
+
+	for (size_t i = 0; i < sizeof(devices) / sizeof(*devices); i++) {
+		struct process p = begin();
+		uint64_t n;
+
+		put_fd(&p, 5, devices[i].link, "flags:\t02\n");
+		struct sdi_dma dma = look(&p, 0, &n);
+		if (!T_OK(dma.unknown_pins == devices[i].is_one &&
+			  dma.in_flight == devices[i].is_one))
+			t_note("%s", devices[i].link);
+		end(&p);
+	}
+}
+
 int main(void)
 {
 	T_RUN(buffers_that_are_listed_are_known);
 	T_RUN(a_buffer_that_is_listed_twice_is_one);
 	T_RUN(a_ring_in_use_does_not_tell);
+	T_RUN(devices_that_write_to_memory);
 	return t_done();
 }
