@@ -146,30 +146,64 @@ static int close_copy(struct victim *v, int *fd)
 	return 0;
 }
 
+static int filtered(void)
+{
+	return sdi_fail(EOPNOTSUPP, "a seccomp filter is active in it and only root may suspend that "
+			"(CAP_SYS_ADMIN)");
+}
+
+/*
+ * No filter may judge our call. The thread is stopped: only now it installs none any more, though
+ * another thread may for all (SECCOMP_FILTER_FLAG_TSYNC). And before the stop it could have used the
+ * suspension for calls of its own.
+ */
+static int suspend_seccomp(const struct sdi_target *t, pid_t tid)
+{
+	struct sdi_status s;
+	char path[48];
+
+	if (!ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_TRACESYSGOOD | SUSPEND_SECCOMP))
+		return 0;
+	snprintf(path, sizeof(path), "task/%d/status", tid);
+	if (sdi_status_read(t->procfd, path, &s))
+		return sdi_fail(ESRCH, "it has ended");
+	return s.seccomp > 0 ? filtered() : 0;
+}
+
 /* --- in the helper process ------------------------------------------------------------------ */
 
-static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
-		    struct sdi_held *held)
+static int seize(const struct sdi_candidate *c)
 {
-	unsigned long options = PTRACE_O_TRACESYSGOOD | (c->seccomp > 0 ? SUSPEND_SECCOMP : 0);
-	int err = sdi_seize(c->tid, options);
+	int err = sdi_seize(c->tid, PTRACE_O_TRACESYSGOOD);
 
 	if (err == -EPERM && c->tracer)
 		return sdi_fail(EOPNOTSUPP, "process %d traces it (a debugger, strace?)", c->tracer);
-	if (err == -EPERM && c->seccomp > 0 && !sdi_seize(c->tid, 0))
-		return sdi_fail(EOPNOTSUPP, "a seccomp filter is active in it and only root may "
-				"suspend that (CAP_SYS_ADMIN)");
 	if (err == -EPERM)
 		return sdi_fail(EPERM, "not allowed to trace it (same user or root needed)");
 	if (err)
 		return sdi_fail(-err, "cannot trace thread %d: %s", c->tid, strerror(-err));
+	return c->seccomp > 0 && geteuid() != 0 ? filtered() : 0;	/* not stopped in vain */
+}
+
+static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
+		    struct sdi_held *held)
+{
+	int err = seize(c);
+
+	if (err)
+		return err;
 	held->tid = c->tid;
 	sdi_interrupt(t, held);
 	err = sdi_wait_stop(t, held, sdi_now_ns() + STOP_TIMEOUT_MS * 1000000ull);
 	if (err == -ETIMEDOUT)
 		return sdi_fail(EOPNOTSUPP, "thread %d sleeps in the kernel and does not stop",
 				c->tid);
-	return err ? sdi_fail(-err, "it has ended") : 0;
+	if (err)
+		return sdi_fail(-err, "it has ended");
+	err = suspend_seccomp(t, c->tid);
+	if (err)
+		sdi_release(t, held);
+	return err;
 }
 
 /* Stop that thread, call fn(v, arg), let it go. Returns what fn did, or -errno. */
@@ -306,11 +340,11 @@ int sdi_borrow_uffd(pid_t tid, int flags)
 	t.procfd = procfd;
 	t.pid = s.tgid;
 	/* First of all: who does not trace it learns nothing else about it. */
-	if (ptrace(PTRACE_SETOPTIONS, tid, 0,
-		   PTRACE_O_TRACESYSGOOD | (s.seccomp > 0 ? SUSPEND_SECCOMP : 0)))
-		return errno == ESRCH ? sdi_fail(ESRCH, "thread %d is not stopped by us", tid)
-				      : sdi_fail(EOPNOTSUPP, "its seccomp filter cannot be suspended");
-	int fd = open_victim(&t, tid, &v);
+	if (ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_TRACESYSGOOD))
+		return sdi_fail(ESRCH, "thread %d is not stopped by us", tid);
+	int fd = suspend_seccomp(&t, tid);
+	if (!fd)
+		fd = open_victim(&t, tid, &v);
 	if (!fd)
 		fd = take(&v, &flags);
 	ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_TRACESYSGOOD);

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +20,7 @@
 #include "target.h"
 
 /* userfaultfd ends as the action says, everything else is allowed. */
-static int filter(uint32_t action)
+static int filter(uint32_t action, unsigned flags)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -30,12 +32,12 @@ static int filter(uint32_t action)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) ? -errno : 0;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog) ? -errno : 0;
 }
 
 static long op_filter(long action, long b, long c, long d)
 {
-	return filter((uint32_t)action);
+	return filter((uint32_t)action, 0);
 }
 
 /* Tracked if the backend can, else refused with a sentence that names seccomp; never harmed. */
@@ -91,6 +93,40 @@ static void a_filter_that_traps(void)
 static void a_filter_that_allows_it(void)
 {
 	with_filter(SECCOMP_RET_ALLOW);
+}
+
+/* Has a filter already, so that the other thread is chosen, which waits for the end of this one. */
+static int filters_for_all(void *arg)
+{
+	struct timespec ts = { 0, 400000000 };
+
+	filter(SECCOMP_RET_ALLOW, 0);
+	syscall(SYS_nanosleep, &ts, NULL);
+	return filter(SECCOMP_RET_KILL_PROCESS, SECCOMP_FILTER_FLAG_TSYNC);
+}
+
+static long op_filter_meanwhile(long a, long b, long c, long d)
+{
+	static _Alignas(16) char stack[65536];
+
+	return clone(filters_for_all, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_THREAD |
+		     CLONE_SIGHAND | CLONE_FILES | CLONE_FS, NULL) < 0 ? -errno : 0;
+}
+
+/* None is there when the thread is chosen, one when it stops. */
+static void a_filter_that_comes_meanwhile(void)
+{
+	T_TARGET tg = t_start();
+
+	t_map_touched(&tg, 4);
+	t_post(&tg, op_filter_meanwhile, 0, 0, 0);
+	t_sleep_ms(100);
+	if (softdirty_open(tg.pid, NULL, &tg.sd))
+		t_note("refused: %s", softdirty_error());
+	T_EQ(t_wait(&tg), 0);
+	softdirty_close(tg.sd);
+	tg.sd = NULL;
+	try_target(&tg);
 }
 
 /* Without a forced backend there is always an answer. */
@@ -177,6 +213,7 @@ static void as_an_ordinary_user(void)
 		T_RUN(a_filter_that_kills_the_process);
 		T_RUN(a_filter_that_traps);
 		T_RUN(a_filter_that_allows_it);
+		T_RUN(a_filter_that_comes_meanwhile);
 		T_RUN(the_default_falls_back);
 		T_RUN(strict_mode);
 		exit(t_done());
@@ -193,6 +230,7 @@ int main(void)
 	T_RUN(a_filter_that_kills_the_process);
 	T_RUN(a_filter_that_traps);
 	T_RUN(a_filter_that_allows_it);
+	T_RUN(a_filter_that_comes_meanwhile);
 	T_RUN(the_default_falls_back);
 	T_RUN(strict_mode);
 	T_RUN(as_an_ordinary_user);
