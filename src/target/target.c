@@ -35,13 +35,13 @@
 #define OPEN_TREE_CLONE 1
 #endif
 
-/* Numbers of /proc/PID/stat from field `first` on. Field 2 is the name, which may hold anything,
+/* Numbers of a stat file from field `first` on. Field 2 is the name, which may hold anything,
  * also ") R 1"; none of the later ones can. */
-static bool stat_fields(int procfd, int first, uint64_t *ret, int n)
+static bool stat_fields(int dirfd, const char *path, int first, uint64_t *ret, int n)
 {
 	char stat[2048];
 
-	if (sdi_read_text(procfd, "stat", stat, sizeof(stat)) < 0)
+	if (sdi_read_text(dirfd, path, stat, sizeof(stat)) < 0)
 		return false;
 	char *p = strrchr(stat, ')');
 	for (int field = 2; p && field < first; field++)
@@ -55,14 +55,14 @@ uint64_t sdi_start_time(int procfd)
 {
 	uint64_t start = 0;
 
-	return stat_fields(procfd, 22, &start, 1) ? start : 0;
+	return stat_fields(procfd, "stat", 22, &start, 1) ? start : 0;
 }
 
 uint64_t sdi_memory_id(const struct sdi_target *t)
 {
 	uint64_t f[3] = { 0 };	/* startcode, endcode, startstack: random after each exec */
 
-	stat_fields(t->procfd, 26, f, 3);
+	stat_fields(t->procfd, "stat", 26, f, 3);
 	return f[0] * 31 + f[1] * 7 + f[2];
 }
 
@@ -70,7 +70,7 @@ int sdi_fault_count(const struct sdi_target *t, uint64_t *ret)
 {
 	uint64_t f[3];	/* minor, those of waited-for children, major */
 
-	if (!stat_fields(t->procfd, 10, f, 3))
+	if (!stat_fields(t->procfd, "stat", 10, f, 3))
 		return -ESRCH;
 	*ret = f[0] + f[2];
 	return 0;
@@ -78,7 +78,17 @@ int sdi_fault_count(const struct sdi_target *t, uint64_t *ret)
 
 int sdi_thread_count(const struct sdi_target *t, uint64_t *ret)
 {
-	return stat_fields(t->procfd, 20, ret, 1) ? 0 : -ESRCH;
+	return stat_fields(t->procfd, "stat", 20, ret, 1) ? 0 : -ESRCH;
+}
+
+bool sdi_is_kernel_worker(const struct sdi_target *t, pid_t tid)
+{
+	enum { PF_IO_WORKER = 0x10, PF_USER_WORKER = 0x4000 };	/* Linux 5.12, 6.4 */
+	uint64_t flags = 0;
+	char path[48];
+
+	snprintf(path, sizeof(path), "task/%d/stat", tid);
+	return stat_fields(t->procfd, path, 9, &flags, 1) && flags & (PF_IO_WORKER | PF_USER_WORKER);
 }
 
 /* What decides whether a task without memory is a kernel thread or on its way out. */

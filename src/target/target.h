@@ -53,6 +53,12 @@ uint64_t sdi_memory_id(const struct sdi_target *t);
 int sdi_fault_count(const struct sdi_target *t, uint64_t *ret);
 int sdi_thread_count(const struct sdi_target *t, uint64_t *ret);
 
+/*
+ * Is that thread the kernel's (of io_uring, vhost)? It looks like any other but never returns to the
+ * code of the process, so it must not be waited for to do so.
+ */
+bool sdi_is_kernel_worker(const struct sdi_target *t, pid_t tid);
+
 /* What /proc/.../status says, of a process or of one thread. */
 struct sdi_status {
 	char state;		/* R S D T t Z X I */

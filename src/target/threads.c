@@ -85,7 +85,7 @@ static int consider(void *arg, pid_t tid)
 	int at = p->n;
 	while (at > 0 && p->c[at - 1].rank > c.rank)
 		at--;
-	if (at == p->max)
+	if (at == p->max || sdi_is_kernel_worker(p->t, tid))
 		return 0;
 	p->n = MIN(p->n + 1, p->max);
 	memmove(&p->c[at + 1], &p->c[at], (p->n - 1 - at) * sizeof(c));

@@ -24,7 +24,7 @@ struct sdi_candidate {
 	pid_t tracer;
 };
 
-/* The best threads first. Returns how many, or -errno. */
+/* The best threads first, none of the kernel's. Returns how many, or -errno. */
 int sdi_pick_threads(const struct sdi_target *t, struct sdi_candidate *ret, int max);
 
 /* A thread that is stopped for a while. */

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "target.h"
+#include "uring.h"
 
 #define MAX_SECONDS 20			/* on a slow machine */
 
@@ -409,6 +410,47 @@ static void the_first_thread_has_ended(void)
 	T_STREQ(t_pages(&tg, NULL, 0), "-D--");
 }
 
+/* Waits in a call that a stop breaks off: the ring's thread, which is idle, seems the better choice. */
+static long op_wait_beside_a_worker(long fd, long b, long c, long d)
+{
+	static struct t_uring ring = {
+		.p = { .flags = IORING_SETUP_SQPOLL, .sq_thread_idle = 10 },
+	};
+	struct epoll_event e = { .events = EPOLLIN };
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+	int err = t_uring_open_with(&ring);
+
+	if (err)
+		return err;
+	epoll_ctl(ep, EPOLL_CTL_ADD, (int)fd, &e);
+	return epoll_wait(ep, &e, 1, -1) < 0 ? -errno : 0;
+}
+
+/* It would never make the call for us, and we would wait for it for ever. */
+static void a_thread_of_the_kernel_is_left_alone(void)
+{
+	T_TARGET tg;
+	int fd[2];
+
+	T_MUST(pipe(fd) == 0);
+	tg = t_start();
+	t_post(&tg, op_wait_beside_a_worker, fd[0], 0, 0);
+	t_sleep_ms(200);
+	if (!t_idle(&tg)) {
+		alarm(60);
+		for (int i = 0; i < 5; i++)
+			use_library(tg.pid);
+		alarm(0);
+	}
+	T_MUST(write(fd[1], "x", 1) == 1);
+	long ret = t_wait(&tg);
+	close(fd[0]);
+	close(fd[1]);
+	if (ret == -ENOSYS || ret == -EPERM)
+		T_SKIP("no io_uring here");
+	T_EQ(ret, 0);
+}
+
 static long op_large_write(long fd, long size, long c, long d)
 {
 	char *block = calloc(1, (size_t)size);
@@ -489,6 +531,7 @@ int main(void)
 	T_RUN(the_caller_keeps_nothing);
 	T_RUN(a_thread_with_its_own_descriptors);
 	T_RUN(the_first_thread_has_ended);
+	T_RUN(a_thread_of_the_kernel_is_left_alone);
 	T_RUN(a_large_write_that_waits_is_left_alone);
 	T_RUN(no_descriptor_is_free);
 	return t_done();

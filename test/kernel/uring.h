@@ -20,9 +20,9 @@ struct t_uring {
 	struct io_uring_params p;
 };
 
-static inline int t_uring_open(struct t_uring *u)
+/* u->p.flags and what belongs to them are set, the rest is zero. */
+static inline int t_uring_open_with(struct t_uring *u)
 {
-	memset(u, 0, sizeof(*u));
 	u->fd = (int)syscall(SYS_io_uring_setup, 8, &u->p);
 	if (u->fd < 0)
 		return -errno;
@@ -33,6 +33,12 @@ static inline int t_uring_open(struct t_uring *u)
 	u->sqes = mmap(NULL, u->p.sq_entries * sizeof(*u->sqes), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_POPULATE, u->fd, IORING_OFF_SQES);
 	return u->sq == MAP_FAILED || u->cq == MAP_FAILED || u->sqes == MAP_FAILED ? -errno : 0;
+}
+
+static inline int t_uring_open(struct t_uring *u)
+{
+	memset(u, 0, sizeof(*u));
+	return t_uring_open_with(u);
 }
 
 static inline int t_uring_register_buffer(struct t_uring *u, void *buf, size_t size)
