@@ -134,12 +134,23 @@ static int take(struct victim *v, int *number)
 	return fd;
 }
 
-/* Close a descriptor that a fork copied. The thread is stopped. */
-static int close_copy(struct victim *v, int *fd)
+/* Is remote, in the descriptor table of that thread, our fd? */
+static bool is_ours(pid_t tid, int fd, int remote)
 {
-	uint64_t arg[3] = { *fd };
+	enum { KCMP_FILE = 0 };
 
-	if (sdi_inject_begin(&v->in))
+	return !syscall(SYS_kcmp, getpid(), tid, KCMP_FILE, fd, remote);
+}
+
+/*
+ * Close the descriptor copy[1] that a fork copied from our copy[0]. The thread is stopped: before, it
+ * may have called exec, which closed it, and opened a file of its own.
+ */
+static int close_copy(struct victim *v, int *copy)
+{
+	uint64_t arg[3] = { copy[1] };
+
+	if (!is_ours(v->in.tid, copy[0], copy[1]) || sdi_inject_begin(&v->in))
 		return -ESRCH;
 	sdi_inject_call(&v->in, SYS_close, arg);
 	sdi_inject_end(&v->in);
@@ -262,19 +273,19 @@ static pid_t last_pid(void)
  */
 static void close_in_forks(int remote, int fd, pid_t since)
 {
-	enum { KCMP_FILE = 0, MAX_FORKS = 1 << 16 };
+	enum { MAX_FORKS = 1 << 16 };
 
 	for (int n = 0; n < MAX_FORKS && since < last_pid(); n++) {
+		int copy[2] = { fd, remote };
 		char path[32];
 		uint64_t ns;
 
-		since++;
-		if (syscall(SYS_kcmp, getpid(), since, KCMP_FILE, fd, remote))
+		if (!is_ours(++since, fd, remote))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d", since);
 		struct sdi_target t = { .pid = since };
 		t.procfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		in_best_thread(&t, close_copy, &remote, &ns);
+		in_best_thread(&t, close_copy, copy, &ns);
 		sdi_cleanup_fd(&t.procfd);
 	}
 }
