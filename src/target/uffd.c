@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/io.h"
+#include "target/cgroup.h"
 #include "target/helper.h"
 #include "target/inject.h"
 #include "target/stop.h"
@@ -199,8 +200,10 @@ static int seize(const struct sdi_candidate *c)
 static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
 		    struct sdi_held *held)
 {
+	/* It would stop, but not go on to make our call (cgroup v2, Linux 5.2). */
+	if (sdi_cgroup_frozen(t, c->tid))
+		return sdi_fail(EOPNOTSUPP, "its control group is frozen: thaw it first (cgroup.freeze)");
 	int err = seize(c);
-
 	if (err)
 		return err;
 	held->tid = c->tid;

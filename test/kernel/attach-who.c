@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -219,6 +220,68 @@ static void a_process_in_its_own_namespaces(void)
 	softdirty_close(sd);
 }
 
+/* A cgroup v2 for that process, made where such are mounted. */
+static bool make_cgroup(pid_t pid, char path[64])
+{
+	static const char *const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+	char file[96], text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, 64, "%s/softdirty-test-%d", roots[i], pid);
+		snprintf(file, sizeof(file), "%s/cgroup.controllers", roots[i]);
+		if (access(file, R_OK) || mkdir(path, 0755))
+			continue;
+		snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+		if (!t_write_file(file, text))
+			return true;
+		rmdir(path);
+	}
+	return false;
+}
+
+static bool freeze_cgroup(const char *path, bool freeze)
+{
+	char file[96];
+
+	snprintf(file, sizeof(file), "%s/cgroup.freeze", path);
+	if (t_write_file(file, freeze ? "1" : "0"))
+		return false;
+	snprintf(file, sizeof(file), "%s/cgroup.events", path);
+	for (int ms = 0; ms < 5000; ms++, t_sleep_ms(1)) {
+		char text[128];
+
+		if (t_read_file(file, text, sizeof(text)) > 0 &&
+		    strstr(text, freeze ? "frozen 1" : "frozen 0"))
+			return true;
+	}
+	return false;
+}
+
+static void a_process_in_a_frozen_cgroup(void)
+{
+	T_TARGET tg = t_start();
+	struct softdirty *sd = NULL;
+	char path[64];
+
+	t_map_touched(&tg, 4);
+	if (!make_cgroup(tg.pid, path))
+		T_SKIP("no cgroup of version 2 can be made here");
+	alarm(60);
+	if (T_OK(freeze_cgroup(path, true))) {
+		if (t_backend() == T_WP_ASYNC)
+			refused(tg.pid, -EOPNOTSUPP, "frozen");
+		T_EQ(t_open_default(tg.pid, &sd), 0);
+		softdirty_close(sd);
+	}
+	freeze_cgroup(path, false);
+	alarm(0);
+	works(&tg);
+	t_kill(tg.pid);
+	tg.pid = 0;
+	T_EQ(rmdir(path), 0);
+}
+
 /* vm.unprivileged_userfaultfd may be 0: watching needs no more than the same user. */
 static void an_ordinary_user_s_own_process(void)
 {
@@ -251,6 +314,7 @@ int main(void)
 	T_RUN(two_handles_of_one_target);
 	T_RUN(an_undumpable_process);
 	T_RUN(a_process_in_its_own_namespaces);
+	T_RUN(a_process_in_a_frozen_cgroup);
 	T_RUN(an_ordinary_user_s_own_process);
 	return t_done();
 }
