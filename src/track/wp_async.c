@@ -105,7 +105,6 @@ static int try_tracking(int uffd, int pagemap, volatile char *mem, struct sdi_wh
 static int wp_probe(struct sdi_why *why)
 {
 	autoclose int uffd = syscall(SYS_userfaultfd, SDI_UFFD_FLAGS);
-	autoclose int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
 	if (uffd < 0) {
 		sdi_why(why, "userfaultfd(): %s%s", strerror(errno),
@@ -115,6 +114,12 @@ static int wp_probe(struct sdi_why *why)
 	}
 	if (uffd_api(uffd)) {
 		sdi_why(why, "userfaultfd has no asynchronous write protection (needs Linux 6.7)");
+		return -EOPNOTSUPP;
+	}
+	autoclose int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (pagemap < 0) {
+		sdi_why(why, "cannot open /proc/self/pagemap: %s%s", strerror(errno),
+			errno == EACCES ? " (this process is not dumpable)" : "");
 		return -EOPNOTSUPP;
 	}
 	size_t size = 2 * sdi_page_size();

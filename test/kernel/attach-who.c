@@ -303,6 +303,31 @@ static void an_ordinary_user_s_own_process(void)
 	T_EQ(status, 0);
 }
 
+/* It may not read its own pagemap: that is the reason, not a kernel that lacks something. */
+static void an_undumpable_caller(void)
+{
+	int status;
+	pid_t pid = t_fork();
+
+	if (pid == 0) {
+		T_TARGET tg;
+		int ret;
+
+		T_MUST(t_drop_privileges());
+		tg = t_start();
+		T_MUST(op_undumpable(0, 0, 0, 0) == 0);
+		ret = softdirty_open(tg.pid, NULL, &tg.sd);
+		if (t_backend() == T_WP_ASYNC) {
+			T_EQ(ret, -EOPNOTSUPP);
+			if (!T_OK(strstr(softdirty_error(), "/proc/self/pagemap")))
+				t_note("it says: %s", softdirty_error());
+		}
+		exit(t_failed() ? 1 : 0);
+	}
+	T_MUST(waitpid(pid, &status, 0) == pid);
+	T_EQ(status, 0);
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -316,5 +341,6 @@ int main(void)
 	T_RUN(a_process_in_its_own_namespaces);
 	T_RUN(a_process_in_a_frozen_cgroup);
 	T_RUN(an_ordinary_user_s_own_process);
+	T_RUN(an_undumpable_caller);
 	return t_done();
 }
