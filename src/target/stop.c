@@ -78,17 +78,9 @@ static int hold(void *arg, pid_t tid)
 		return 0;
 	if (f->n == MAX_THREADS)
 		return sdi_fail(ENOMEM, "it has more than %d threads", MAX_THREADS);
-	int err = sdi_seize(tid, 0);
+	int err = sdi_seize(f->t, tid, 0);
 	if (err == -ESRCH)
 		return 0;	/* has just ended */
-	if (err == -EPERM) {
-		struct sdi_status s;
-		char path[48];
-
-		snprintf(path, sizeof(path), "task/%d/status", tid);
-		if (sdi_status_read(f->t->procfd, path, &s) || s.state == 'Z' || s.state == 'X')
-			return 0;
-	}
 	if (err)
 		return explain_seize(err, tid, tracer_of(f->t, tid));
 	f->held[f->n].tid = tid;

@@ -101,9 +101,18 @@ int sdi_pick_threads(const struct sdi_target *t, struct sdi_candidate *ret, int 
 	return err < 0 ? err : p.n;
 }
 
-int sdi_seize(pid_t tid, unsigned long options)
+int sdi_seize(const struct sdi_target *t, pid_t tid, unsigned long options)
 {
-	return ptrace(PTRACE_SEIZE, tid, 0, options) ? -errno : 0;
+	struct sdi_status s;
+	char path[48];
+
+	if (!ptrace(PTRACE_SEIZE, tid, 0, options))
+		return 0;
+	if (errno != EPERM)
+		return -errno;
+	snprintf(path, sizeof(path), "task/%d/status", tid);
+	return sdi_status_read(t->procfd, path, &s) || s.state == 'Z' || s.state == 'X' ? -ESRCH :
+											   -EPERM;
 }
 
 int sdi_wait_status(pid_t tid, uint64_t deadline_ns, int *status)

@@ -36,8 +36,8 @@ struct sdi_held {
 	long sleeps;		/* of the thread, so far */
 };
 
-/* PTRACE_SEIZE. 0, -ESRCH, -EPERM. */
-int sdi_seize(pid_t tid, unsigned long options);
+/* PTRACE_SEIZE. 0, -ESRCH (also when the thread is just ending), -EPERM. */
+int sdi_seize(const struct sdi_target *t, pid_t tid, unsigned long options);
 
 /* Begin to stop a seized thread: h->tid. */
 void sdi_interrupt(const struct sdi_target *t, struct sdi_held *h);

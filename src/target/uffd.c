@@ -151,7 +151,9 @@ static int close_copy(struct victim *v, int *copy)
 {
 	uint64_t arg[3] = { copy[1] };
 
-	if (!is_ours(v->in.tid, copy[0], copy[1]) || sdi_inject_begin(&v->in))
+	if (!is_ours(v->in.tid, copy[0], copy[1]))
+		return 0;
+	if (sdi_inject_begin(&v->in))
 		return -ESRCH;
 	sdi_inject_call(&v->in, SYS_close, arg);
 	sdi_inject_end(&v->in);
@@ -184,9 +186,9 @@ static int suspend_seccomp(const struct sdi_target *t, pid_t tid)
 
 /* --- in the helper process ------------------------------------------------------------------ */
 
-static int seize(const struct sdi_candidate *c)
+static int seize(const struct sdi_target *t, const struct sdi_candidate *c)
 {
-	int err = sdi_seize(c->tid, PTRACE_O_TRACESYSGOOD);
+	int err = sdi_seize(t, c->tid, PTRACE_O_TRACESYSGOOD);
 
 	if (err == -EPERM && c->tracer)
 		return sdi_fail(EOPNOTSUPP, "process %d traces it (a debugger, strace?)", c->tracer);
@@ -203,7 +205,7 @@ static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
 	/* It would stop, but not go on to make our call (cgroup v2, Linux 5.2). */
 	if (sdi_cgroup_frozen(t, c->tid))
 		return sdi_fail(EOPNOTSUPP, "its control group is frozen: thaw it first (cgroup.freeze)");
-	int err = seize(c);
+	int err = seize(t, c);
 	if (err)
 		return err;
 	held->tid = c->tid;
@@ -247,13 +249,19 @@ static int in_best_thread(const struct sdi_target *t, int (*fn)(struct victim *v
 			  int *arg, uint64_t *stop_ns)
 {
 	struct sdi_candidate c[MAX_TRIES];
-	int n = sdi_pick_threads(t, c, MAX_TRIES);
-	int ret = n < 0 ? n : sdi_fail(ESRCH, "it has ended");
+	int ret = -ESRCH;
 
-	for (int i = 0; i < n; i++) {
-		ret = in_thread(t, &c[i], fn, arg, stop_ns);
-		if (ret >= 0 || ret == -EPERM)
-			break;
+	/* Ended is only the last one that was tried: others may live, until none is found. */
+	for (int round = 0; ret == -ESRCH && round < MAX_TRIES; round++) {
+		int n = sdi_pick_threads(t, c, MAX_TRIES);
+
+		if (n <= 0)
+			return n < 0 ? n : sdi_fail(ESRCH, "it has ended");
+		for (int i = 0; i < n; i++) {
+			ret = in_thread(t, &c[i], fn, arg, stop_ns);
+			if (ret >= 0 || ret == -EPERM)
+				return ret;
+		}
 	}
 	return ret;
 }

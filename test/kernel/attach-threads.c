@@ -410,6 +410,53 @@ static void the_first_thread_has_ended(void)
 	T_STREQ(t_pages(&tg, NULL, 0), "-D--");
 }
 
+/* Starts the next one, and ends. */
+static void *short_thread(void *arg)
+{
+	pthread_t t;
+
+	if (!shared->stop) {
+		while (pthread_create(&t, NULL, short_thread, arg))
+			t_sleep_ms(1);
+		pthread_detach(t);
+	} else if (write((int)(intptr_t)arg, "x", 1) != 1) {
+		failed(71, errno);
+	}
+	return NULL;
+}
+
+/* Waits in a call that a stop breaks off, so that one of the short ones is chosen. */
+static long op_short_threads(long a, long b, long c, long d)
+{
+	char byte;
+	int fd[2];
+
+	if (pipe(fd))
+		return -errno;
+	pthread_t t;
+	if (pthread_create(&t, NULL, short_thread, (void *)(intptr_t)fd[1]))
+		return -EAGAIN;
+	pthread_detach(t);
+	return read(fd[0], &byte, 1) == 1 ? 0 : -errno;
+}
+
+/* One that was chosen has ended when it should stop: not the process, and nothing is forbidden. */
+static void threads_that_end_are_passed_over(void)
+{
+	T_TARGET tg;
+
+	new_shared();
+	tg = t_start();
+	t_post(&tg, op_short_threads, 0, 0, 0);
+	for (int i = 0; i < 1000 && !t_failed(); i++) {
+		tg.sd = open_it(tg.pid);
+		softdirty_close(tg.sd);
+		tg.sd = NULL;
+	}
+	shared->stop = true;
+	T_EQ(t_wait(&tg), 0);
+}
+
 /* Waits in a call that a stop breaks off: the ring's thread, which is idle, seems the better choice. */
 static long op_wait_beside_a_worker(long fd, long b, long c, long d)
 {
@@ -531,6 +578,7 @@ int main(void)
 	T_RUN(the_caller_keeps_nothing);
 	T_RUN(a_thread_with_its_own_descriptors);
 	T_RUN(the_first_thread_has_ended);
+	T_RUN(threads_that_end_are_passed_over);
 	T_RUN(a_thread_of_the_kernel_is_left_alone);
 	T_RUN(a_large_write_that_waits_is_left_alone);
 	T_RUN(no_descriptor_is_free);
