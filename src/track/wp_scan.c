@@ -182,13 +182,26 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 	return err;
 }
 
+/*
+ * The kernel stops at the first mapping that is not registered (ENOENT): one that was unmapped or moved
+ * meanwhile, and will be fresh again. What comes after it has to be done all the same, so the halves
+ * are tried, and theirs, as far as needed.
+ */
 static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
 {
 	struct uffdio_writeprotect wp = { .range = { start, end - start } };
+	uint64_t unit = end - start > 2 * HUGE ? HUGE : sdi_page_size();
 	int uffd = *(int *)arg;
 
-	/* ENOENT: unmapped or moved meanwhile, so it will be fresh again. */
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) && errno != ENOENT ? -errno : 0;
+	if (!ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
+		return 0;
+	if (errno != ENOENT)
+		return -errno;
+	if (end - start <= unit)
+		return 0;
+	uint64_t middle = (start + (end - start) / 2) & ~(unit - 1);
+	int err = unprotect(arg, start, middle, categories);
+	return err ? err : unprotect(arg, middle, end, categories);
 }
 
 /*
