@@ -108,10 +108,11 @@ static void nonsense_is_hung_up_on(void)
 	struct k_target t = k_start();
 	struct softdirty *sd = k_must_open(t.pid);
 	struct sdi_place_name name = name_of(sd);
-	int before = count_fds(k_keeper(sd));
 	char noise[4 * sizeof(struct sdi_request)];
 	struct sdi_request rq;
 
+	still_serves(sd, &t);	/* and has opened all that it needs for that */
+	int before = count_fds(k_keeper(sd));
 	srandom(1);
 	for (size_t i = 0; i < sizeof(noise); i++)
 		noise[i] = random();
