@@ -454,7 +454,8 @@ static bool is_tracked(struct sdi_tracker *tr)
 			   (k == unreg.n || unreg.r[k].start >= v->end);
 	}
 	sdi_ranges_fini(&unreg);
-	return tracked > tr->maps.n / 2;
+	/* If it called exec meanwhile, pagemap has nothing at all where its new mappings are. */
+	return tracked > tr->maps.n / 2 && sdi_memory_id(&tr->target) == tr->memory_id;
 }
 
 static int wp_attach(struct sdi_tracker *tr, struct sdi_why *why)
