@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -37,6 +38,13 @@ struct victim {
 	struct sdi_inject in;
 	int maps, pidfd;
 };
+
+static void close_victim(struct victim *v)
+{
+	sdi_cleanup_fd(&v->in.mem);
+	sdi_cleanup_fd(&v->maps);
+	sdi_cleanup_fd(&v->pidfd);
+}
 
 static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret)
 {
@@ -64,11 +72,19 @@ static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret
 	return 0;
 }
 
-static void close_victim(struct victim *v)
+/* In the middle of exec there is memory, but no code in it for a moment. */
+static int open_victim_patiently(const struct sdi_target *t, pid_t tid, struct victim *ret)
 {
-	sdi_cleanup_fd(&v->in.mem);
-	sdi_cleanup_fd(&v->maps);
-	sdi_cleanup_fd(&v->pidfd);
+	enum { PATIENCE_MS = 20 };
+	int err = open_victim(t, tid, ret);
+
+	for (int ms = 0; ms < PATIENCE_MS && err == -EOPNOTSUPP && !ret->in.insn; ms++) {
+		close_victim(ret);
+		*ret = (struct victim){ .in.mem = -1, .maps = -1, .pidfd = -1 };
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		err = open_victim(t, tid, ret);
+	}
+	return err;
 }
 
 /* What a person can do about the error that userfaultfd() returned in the target. */
@@ -227,7 +243,7 @@ static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 		     int (*fn)(struct victim *v, int *arg), int *arg, uint64_t *stop_ns)
 {
 	struct victim v = { .in.mem = -1, .maps = -1, .pidfd = -1 };
-	int ret = open_victim(t, c->tid, &v);
+	int ret = open_victim_patiently(t, c->tid, &v);
 
 	if (!ret) {
 		uint64_t t0 = sdi_now_ns();
