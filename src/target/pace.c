@@ -16,7 +16,8 @@ void sdi_pace_keep(struct sdi_pace *p, uint64_t took_ns, uint64_t *piece)
 	else if (piece && took_ns < HOLD_NS / 4)
 		*piece = MIN(*piece * 2, PIECE_MAX);
 	p->held_ns += took_ns;
-	if (p->held_ns < HOLD_NS || p->hurry)
+	/* Room for one more such call? */
+	if (p->held_ns + took_ns < HOLD_NS || p->hurry)
 		return;
 	p->held_ns = 0;
 	nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);

@@ -89,6 +89,7 @@ static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categ
 struct stride {
 	struct sdi_pace pace;
 	uint64_t skip, take;
+	bool dense;	/* much was found in the last piece: no step before the next */
 };
 
 static struct stride first_stride(const struct sdi_wp_round *r)
@@ -127,7 +128,7 @@ static int skip_protected(struct sdi_wp_round *r, const struct span *span, struc
 {
 	static const struct sdi_scan open = { .mask = PAGE_IS_WRITTEN, .ret = PAGE_IS_WRITTEN };
 
-	while (span->class == ANON && *at < end) {
+	while (span->class == ANON && !stride->dense && *at < end) {
 		uint64_t t0 = sdi_now_ns(), cut = next_cut(*at, end, stride->skip, HUGE);
 		int err = sdi_scan_first(r->tr->pagemap, &open, *at, cut, at);
 
@@ -155,6 +156,14 @@ static int scan_piece(struct sdi_wp_round *r, enum class class, uint64_t start, 
 	return err;
 }
 
+/* A run in every 2 MiB, or one that goes on: then a step costs more than it saves. */
+static bool is_dense(const struct sdi_ranges *found, size_t before, uint64_t at, uint64_t cut)
+{
+	size_t n = found->n - before;
+
+	return n > (cut - at) / HUGE || (n && found->r[found->n - 1].end == cut);
+}
+
 static int scan_span(struct sdi_wp_round *r, const struct span *span, struct stride *stride)
 {
 	uint64_t at = r->how == SDI_PEEK ? MAX(span->start, r->tr->from) : span->start;
@@ -168,6 +177,7 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 		if (err || at == end)
 			break;
 		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride->take, HUGE);
+		size_t before = r->found->n;
 
 		err = scan_piece(r, span->class, at, cut);
 		/* The cut was in a page of hugetlbfs, of which the kernel takes all or nothing. */
@@ -177,6 +187,7 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 			err = scan_piece(r, span->class, at, cut);
 		}
 		sdi_pace_keep(&stride->pace, sdi_now_ns() - t0, &stride->take);
+		stride->dense = is_dense(r->found, before, at, cut);
 		at = cut;
 	}
 	return err;

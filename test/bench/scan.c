@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a read --clear of 4 GiB costs, against one bare ioctl(PAGEMAP_SCAN) that gets and protects the
- * same memory in the same run, by CPU time of the caller, so that the library's pauses between
- * pieces do not count. And what the target notices of it: how long its mmap() and munmap() wait.
+ * same memory in the same run, by CPU time of the caller without the library's pauses between pieces:
+ * on a virtual machine, to go to sleep and wake up again costs more than what is scanned in between.
+ * And what the target notices of it: how long its mmap() and munmap() wait.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +19,7 @@
 #include "uapi/pagemap_scan.h"
 
 #define SIZE (4 * GIB)
-#define ROUNDS 7
+#define ROUNDS 15
 #define MAX_REGIONS 32768
 #define N_LATENCIES 20000
 
@@ -44,14 +46,26 @@ static void map(struct t_target *tg)
 	t_watch(tg);
 }
 
+/* In place of the C library's for all of this program: what its pauses cost is counted. */
+static uint64_t paused;
+
+int nanosleep(const struct timespec *wanted, struct timespec *rest)
+{
+	uint64_t t0 = t_cpu();
+	int r = (int)syscall(SYS_nanosleep, wanted, rest);
+
+	paused += t_cpu() - t0;
+	return r;
+}
+
 static double library_ms(struct t_target *tg)
 {
 	const struct softdirty_range *r;
 	size_t n;
-	uint64_t t0 = t_cpu();
+	uint64_t t0 = t_cpu() - paused;
 
 	T_MUST(softdirty_read(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &r, &n) == 0);
-	return (double)(t_cpu() - t0) / 1e6;
+	return (double)(t_cpu() - paused - t0) / 1e6;
 }
 
 static double bare_ms(const struct t_target *tg, int pagemap)
@@ -74,7 +88,7 @@ static double bare_ms(const struct t_target *tg, int pagemap)
 
 static void compare(struct t_target *tg, int pagemap, const char *name, size_t step)
 {
-	double library[ROUNDS], bare[ROUNDS];
+	double library[ROUNDS], bare[ROUNDS], ratio[ROUNDS];
 	char what[64];
 
 	for (int i = 0; i < ROUNDS; i++) {
@@ -82,12 +96,12 @@ static void compare(struct t_target *tg, int pagemap, const char *name, size_t s
 		library[i] = library_ms(tg);
 		t_call(tg, op_dirty, tg->mem, step);
 		bare[i] = bare_ms(tg, pagemap);
+		ratio[i] = library[i] / bare[i];
 	}
 	printf("%s: library %.2f ms, bare %.2f ms (medians of %d)\n", name,
 	       quantile(library, ROUNDS, 0.5), quantile(bare, ROUNDS, 0.5), ROUNDS);
 	snprintf(what, sizeof(what), "read --clear of 4 GiB, %s", name);
-	bench_line(what, quantile(library, ROUNDS, 0.5) / quantile(bare, ROUNDS, 0.5), "x bare",
-		   1.25);
+	bench_line(what, quantile(ratio, ROUNDS, 0.5), "x bare", 1.25);
 }
 
 static void read_clear_against_a_bare_scan(void)
