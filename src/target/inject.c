@@ -167,10 +167,14 @@ int sdi_inject_begin(struct sdi_inject *in)
 	return err;
 }
 
-/* Run the thread to the next system call stop. */
-static int to_syscall_stop(struct sdi_inject *in)
+/*
+ * Run the thread to the next system call stop. One that does not get there in time, because its control
+ * group was frozen say, is called back: it has not come to our call, so it may have its registers back.
+ */
+static int to_syscall_stop(struct sdi_inject *in, uint64_t deadline_ns)
 {
 	unsigned long signo = 0;
+	bool late = false;
 
 	/* A stop signal to the process shows up as one more event; go on through it. */
 	for (int tries = 0; tries < 64; tries++) {
@@ -178,7 +182,12 @@ static int to_syscall_stop(struct sdi_inject *in)
 
 		if (ptrace(PTRACE_SYSCALL, in->tid, 0, signo))
 			return -ESRCH;
-		err = sdi_wait_status(in->tid, 0, &status);
+		err = sdi_wait_status(in->tid, late ? 0 : deadline_ns, &status);
+		if (err == -ETIMEDOUT) {
+			late = true;
+			ptrace(PTRACE_INTERRUPT, in->tid, 0, 0);
+			err = sdi_wait_status(in->tid, 0, &status);
+		}
 		if (err)
 			return err;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
@@ -186,6 +195,8 @@ static int to_syscall_stop(struct sdi_inject *in)
 		/* No mask holds SIGSTOP back: hand it over, the process stops when we let go. */
 		signo = status >> 16 ? 0 : WSTOPSIG(status);
 		if (status >> 16 != PTRACE_EVENT_STOP && signo != SIGSTOP)
+			return -ECANCELED;
+		if (late && !signo)
 			return -ECANCELED;
 	}
 	return -ECANCELED;
@@ -198,12 +209,12 @@ long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3])
 	sdi_regs_call(&r, in->insn, nr, a);
 	int err = sdi_set_regs(in->tid, &r);
 	if (!err)
-		err = to_syscall_stop(in);
+		err = to_syscall_stop(in, in->begin_by_ns);
 	if (!err)
 		err = sdi_get_regs(in->tid, &r);
 	bool ours = !err && sdi_regs_calls(&r, nr);
 	if (!err)
-		err = to_syscall_stop(in);
+		err = to_syscall_stop(in, 0);
 	if (!err && !ours)
 		err = -ECANCELED;
 	if (!err)

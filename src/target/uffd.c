@@ -25,13 +25,14 @@
 #include "target/threads.h"
 
 enum {
-	STOP_TIMEOUT_MS = 5000,
 	MAX_TRIES = 4,
 	NR_PIDFD_OPEN = 434,		/* Linux 5.3 */
 	NR_PIDFD_GETFD = 438,		/* Linux 5.6 */
 	FLAG_PIDFD_THREAD = O_EXCL,	/* Linux 6.9 commit 64bef697d33b */
 	SUSPEND_SECCOMP = 1 << 21,	/* PTRACE_O_SUSPEND_SECCOMP, Linux 4.3 */
 };
+
+#define STOP_TIMEOUT_NS 5000000000ull
 
 /* One thread, everything that can be opened before it is stopped. */
 struct victim {
@@ -103,6 +104,8 @@ static int explain_call(long err)
 		return sdi_fail(EOPNOTSUPP, "it has no free file descriptor for a moment");
 	case -ESRCH:
 		return sdi_fail(ESRCH, "it has ended");
+	case -ECANCELED:
+		return sdi_fail(EOPNOTSUPP, "it does not run (its control group was frozen meanwhile?)");
 	default:
 		return sdi_fail(EOPNOTSUPP, "userfaultfd() in it failed: %s", strerror(-err));
 	}
@@ -137,6 +140,7 @@ static int take(struct victim *v, int *number)
 		fd = syscall(NR_PIDFD_GETFD, v->pidfd, (int)remote, 0);
 		err = fd < 0 ? -errno : 0;
 		arg[0] = *number = remote;
+		v->in.begin_by_ns = 0;	/* it must not keep that descriptor */
 		sdi_inject_call(&v->in, SYS_close, arg);
 	}
 	sdi_inject_end(&v->in);
@@ -167,6 +171,7 @@ static int close_copy(struct victim *v, int *copy)
 {
 	uint64_t arg[3] = { copy[1] };
 
+	v->in.begin_by_ns = 0;
 	if (!is_ours(v->in.tid, copy[0], copy[1]))
 		return 0;
 	if (sdi_inject_begin(&v->in))
@@ -226,7 +231,7 @@ static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
 		return err;
 	held->tid = c->tid;
 	sdi_interrupt(t, held);
-	err = sdi_wait_stop(t, held, sdi_now_ns() + STOP_TIMEOUT_MS * 1000000ull);
+	err = sdi_wait_stop(t, held, sdi_now_ns() + STOP_TIMEOUT_NS);
 	if (err == -ETIMEDOUT)
 		return sdi_fail(EOPNOTSUPP, "thread %d sleeps in the kernel and does not stop",
 				c->tid);
@@ -251,6 +256,7 @@ static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 
 		ret = stop_one(t, c, &held);
 		if (!ret) {
+			v.in.begin_by_ns = sdi_now_ns() + STOP_TIMEOUT_NS;
 			ret = fn(&v, arg);
 			sdi_release(t, &held);
 			*stop_ns = sdi_now_ns() - t0;

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "target.h"
 
 /* Not opened, with that error and a sentence that has the word in it. */
@@ -220,44 +221,6 @@ static void a_process_in_its_own_namespaces(void)
 	softdirty_close(sd);
 }
 
-/* A cgroup v2 for that process, made where such are mounted. */
-static bool make_cgroup(pid_t pid, char path[64])
-{
-	static const char *const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
-	char file[96], text[16];
-
-	snprintf(text, sizeof(text), "%d", pid);
-	for (int i = 0; i < 2; i++) {
-		snprintf(path, 64, "%s/softdirty-test-%d", roots[i], pid);
-		snprintf(file, sizeof(file), "%s/cgroup.controllers", roots[i]);
-		if (access(file, R_OK) || mkdir(path, 0755))
-			continue;
-		snprintf(file, sizeof(file), "%s/cgroup.procs", path);
-		if (!t_write_file(file, text))
-			return true;
-		rmdir(path);
-	}
-	return false;
-}
-
-static bool freeze_cgroup(const char *path, bool freeze)
-{
-	char file[96];
-
-	snprintf(file, sizeof(file), "%s/cgroup.freeze", path);
-	if (t_write_file(file, freeze ? "1" : "0"))
-		return false;
-	snprintf(file, sizeof(file), "%s/cgroup.events", path);
-	for (int ms = 0; ms < 5000; ms++, t_sleep_ms(1)) {
-		char text[128];
-
-		if (t_read_file(file, text, sizeof(text)) > 0 &&
-		    strstr(text, freeze ? "frozen 1" : "frozen 0"))
-			return true;
-	}
-	return false;
-}
-
 static void a_process_in_a_frozen_cgroup(void)
 {
 	T_TARGET tg = t_start();
@@ -265,16 +228,16 @@ static void a_process_in_a_frozen_cgroup(void)
 	char path[64];
 
 	t_map_touched(&tg, 4);
-	if (!make_cgroup(tg.pid, path))
+	if (!t_cgroup_make(tg.pid, path))
 		T_SKIP("no cgroup of version 2 can be made here");
 	alarm(60);
-	if (T_OK(freeze_cgroup(path, true))) {
+	if (T_OK(t_cgroup_freeze(path, true))) {
 		if (t_backend() == T_WP_ASYNC)
 			refused(tg.pid, -EOPNOTSUPP, "frozen");
 		T_EQ(t_open_default(tg.pid, &sd), 0);
 		softdirty_close(sd);
 	}
-	freeze_cgroup(path, false);
+	t_cgroup_freeze(path, false);
 	alarm(0);
 	works(&tg);
 	t_kill(tg.pid);
