@@ -64,10 +64,8 @@ static bool is_held(const struct freezing *f, pid_t tid)
 static pid_t tracer_of(const struct sdi_target *t, pid_t tid)
 {
 	struct sdi_status s;
-	char path[48];
 
-	snprintf(path, sizeof(path), "task/%d/status", tid);
-	return sdi_status_read(t->procfd, path, &s) ? 0 : s.tracer;
+	return sdi_thread_status(t, tid, &s) ? 0 : s.tracer;
 }
 
 static int hold(void *arg, pid_t tid)

@@ -175,6 +175,14 @@ int sdi_status_read(int dirfd, const char *path, struct sdi_status *ret)
 	return 0;
 }
 
+int sdi_thread_status(const struct sdi_target *t, pid_t tid, struct sdi_status *ret)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "task/%d/status", tid);
+	return sdi_status_read(t->procfd, path, ret);
+}
+
 /* One that is just ending gives its memory away before it is a zombie. */
 static bool gone(const struct sdi_status *st)
 {

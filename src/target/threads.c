@@ -74,10 +74,8 @@ static int consider(void *arg, pid_t tid)
 {
 	struct picking *p = arg;
 	struct sdi_status s;
-	char path[48];
 
-	snprintf(path, sizeof(path), "task/%d/status", tid);
-	if (sdi_status_read(p->t->procfd, path, &s) || s.state == 'Z' || s.state == 'X')
+	if (sdi_thread_status(p->t, tid, &s) || s.state == 'Z' || s.state == 'X')
 		return 0;
 	struct sdi_candidate c = { .tid = tid, .seccomp = s.seccomp, .tracer = s.tracer };
 	c.rank = disturbance(p->t, tid, s.state) + (s.seccomp > 0 ? 16 : 0) + (s.tracer ? 64 : 0);
@@ -104,15 +102,12 @@ int sdi_pick_threads(const struct sdi_target *t, struct sdi_candidate *ret, int 
 int sdi_seize(const struct sdi_target *t, pid_t tid, unsigned long options)
 {
 	struct sdi_status s;
-	char path[48];
 
 	if (!ptrace(PTRACE_SEIZE, tid, 0, options))
 		return 0;
 	if (errno != EPERM)
 		return -errno;
-	snprintf(path, sizeof(path), "task/%d/status", tid);
-	return sdi_status_read(t->procfd, path, &s) || s.state == 'Z' || s.state == 'X' ? -ESRCH :
-											   -EPERM;
+	return sdi_thread_status(t, tid, &s) || s.state == 'Z' || s.state == 'X' ? -ESRCH : -EPERM;
 }
 
 int sdi_wait_status(pid_t tid, uint64_t deadline_ns, int *status)
@@ -152,8 +147,7 @@ static void read_call(const struct sdi_target *t, struct sdi_held *h)
 	struct sdi_status s;
 
 	h->nr = -1;
-	snprintf(path, sizeof(path), "task/%d/status", h->tid);
-	if (sdi_status_read(t->procfd, path, &s))
+	if (sdi_thread_status(t, h->tid, &s))
 		return;
 	h->sleeps = s.sleeps;
 	snprintf(path, sizeof(path), "task/%d/syscall", h->tid);
@@ -229,10 +223,8 @@ int sdi_set_regs(pid_t tid, const struct sdi_regs *r)
 static bool may_go_on(const struct sdi_target *t, const struct sdi_held *h)
 {
 	struct sdi_status s;
-	char path[48];
 
-	snprintf(path, sizeof(path), "task/%d/status", h->tid);
-	return !SDI_ARG0_IS_LOST || (h->nr >= 0 && !sdi_status_read(t->procfd, path, &s) &&
+	return !SDI_ARG0_IS_LOST || (h->nr >= 0 && !sdi_thread_status(t, h->tid, &s) &&
 				     !(s.pending & ~s.blocked));
 }
 

@@ -195,12 +195,10 @@ static int filtered(void)
 static int suspend_seccomp(const struct sdi_target *t, pid_t tid)
 {
 	struct sdi_status s;
-	char path[48];
 
 	if (!ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_TRACESYSGOOD | SUSPEND_SECCOMP))
 		return 0;
-	snprintf(path, sizeof(path), "task/%d/status", tid);
-	if (sdi_status_read(t->procfd, path, &s))
+	if (sdi_thread_status(t, tid, &s))
 		return sdi_fail(ESRCH, "it has ended");
 	return s.seccomp > 0 ? filtered() : 0;
 }
