@@ -33,6 +33,11 @@ void view_setup(int argc, char **argv)
 		t_skip_all("users need fusermount3 (install fuse3)");
 }
 
+bool have_shell(void)
+{
+	return !access("/bin/sh", X_OK);
+}
+
 /* --- a server ------------------------------------------------------------------------------- */
 
 static void run_server(char *const *argv, int out)

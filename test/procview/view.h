@@ -20,6 +20,9 @@
 void view_setup(int argc, char **argv);
 extern const char *softdirty;
 
+/* For claims about command lines: small machines have no shell. */
+bool have_shell(void);
+
 /* --- a server ------------------------------------------------------------------------------- */
 
 struct server {
