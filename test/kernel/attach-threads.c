@@ -519,8 +519,6 @@ static void a_large_write_that_waits_is_left_alone(void)
 	struct pollfd end;
 	int fd[2];
 
-	if (t_backend() == T_SOFT_DIRTY)
-		T_SKIP("soft-dirty stops every thread");
 	T_MUST(pipe(fd) == 0);
 	tg = t_start();
 	t_post(&tg, op_large_write, fd[1], (long)size, 0);
@@ -580,7 +578,8 @@ int main(void)
 	T_RUN(the_first_thread_has_ended);
 	T_RUN(threads_that_end_are_passed_over);
 	T_RUN(a_thread_of_the_kernel_is_left_alone);
-	T_RUN(a_large_write_that_waits_is_left_alone);
+	if (t_backend() != T_SOFT_DIRTY)	/* which stops every thread */
+		T_RUN(a_large_write_that_waits_is_left_alone);
 	T_RUN(no_descriptor_is_free);
 	return t_done();
 }

@@ -93,6 +93,7 @@ static void *writer(void *arg)
 
 static void threads_write_meanwhile(void)
 {
+	uint64_t until = t_deadline(30);
 	struct softdirty *sd = open_self();
 	char got[N_PAGES + 1];
 	pthread_t thread[2];
@@ -104,7 +105,7 @@ static void threads_write_meanwhile(void)
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	for (int i = 0; i < 2; i++)
 		T_MUST(pthread_create(&thread[i], NULL, writer, p) == 0);
-	for (int round = 0; round < 200; round++) {
+	for (int round = 0; round < 200 && t_now() < until; round++) {
 		usleep(1000);
 		t_oracle_before(oracle);
 		t_letters(sd, NULL, SOFTDIRTY_READ_CLEAR, (uintptr_t)p, N_PAGES, t_page_size(), got);

@@ -21,7 +21,7 @@ from tests import vm_tests
 SLOWER = 10
 LONGEST_SECONDS = 240
 # How long tests run that do something at random, or very often.
-RANDOM_SECONDS = 8
+RANDOM_SECONDS = 4
 DISK_BYTES = 320 << 20      # as in setup.c
 MODULES = ['zstd', 'lz4', 'lzo_rle', 'zram', 'loop', 'fuse']
 DIRECTORIES = ['bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'var/tmp', 'etc', 'lib/modules']
