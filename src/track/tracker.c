@@ -412,6 +412,9 @@ static int interval(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ran
 			return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err))
 				   : 0;
 		}
+		/* Or it only looked so for a moment: what was found is of no mark yet. */
+		if (how == SDI_TAKE)
+			everything(tr, SOFTDIRTY_REASON_LOST);
 		sdi_ranges_reset(found);
 	}
 	return sdi_fail(EAGAIN, "it calls exec all the time");

@@ -266,6 +266,71 @@ static void an_ordinary_user_s_own_process(void)
 	T_EQ(status, 0);
 }
 
+enum { TOGGLED_PAGES = 512 };
+
+/* Writes each page once, and may not be looked at for a moment after each. */
+static long op_write_and_hide(long start, long b, long c, long d)
+{
+	for (long i = 0; i < TOGGLED_PAGES; i++) {
+		t_op_write(start + i * (long)t_page_size(), 0, 0, 0);
+		for (int k = 0; k < 4; k++) {
+			prctl(PR_SET_DUMPABLE, 0);
+			prctl(PR_SET_DUMPABLE, 1);
+		}
+	}
+	return 0;
+}
+
+static void note_reported(struct t_target *tg, bool *seen)
+{
+	const struct softdirty_range *r;
+	size_t n;
+
+	if (softdirty_read(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, t_page(tg, TOGGLED_PAGES), &r,
+			   &n))
+		return;
+	for (size_t i = 0; i < n; i++)
+		for (uint64_t at = r[i].start; at < r[i].end; at += t_page_size())
+			seen[(at - tg->mem) / t_page_size()] = true;
+}
+
+static void hide_and_seek(void)
+{
+	uint64_t until = t_deadline(5);
+	T_TARGET tg = t_start();
+
+	t_map_touched(&tg, TOGGLED_PAGES);
+	t_watch(&tg);
+	for (int pass = 0; pass < 300 && t_now() < until && !t_failed(); pass++) {
+		bool seen[TOGGLED_PAGES] = { false };
+		int lost = 0;
+
+		t_post(&tg, op_write_and_hide, (long)tg.mem, 0, 0);
+		while (!t_idle(&tg))
+			note_reported(&tg, seen);
+		T_EQ(t_wait(&tg), 0);
+		note_reported(&tg, seen);
+		for (int i = 0; i < TOGGLED_PAGES; i++)
+			lost += !seen[i];
+		T_EQ(lost, 0);
+	}
+}
+
+/* As an ordinary user one loses sight of it for moments, which must lose no page. */
+static void a_process_that_hides_and_seeks(void)
+{
+	int status;
+	pid_t pid = t_fork();
+
+	if (pid == 0) {
+		T_MUST(t_drop_privileges());
+		hide_and_seek();
+		exit(t_failed() ? 1 : 0);
+	}
+	T_MUST(waitpid(pid, &status, 0) == pid);
+	T_EQ(status, 0);
+}
+
 /* It may not read its own pagemap: that is the reason, not a kernel that lacks something. */
 static void an_undumpable_caller(void)
 {
@@ -304,6 +369,7 @@ int main(void)
 	T_RUN(a_process_in_its_own_namespaces);
 	T_RUN(a_process_in_a_frozen_cgroup);
 	T_RUN(an_ordinary_user_s_own_process);
+	T_RUN(a_process_that_hides_and_seeks);
 	T_RUN(an_undumpable_caller);
 	return t_done();
 }
