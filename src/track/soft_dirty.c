@@ -46,6 +46,7 @@ struct soft {
 	struct sdi_maps known;		/* as of the last SDI_TAKE */
 	struct sdi_kinds kinds;
 	struct sdi_content *content;	/* of shared memory */
+	struct sdi_zero zero;
 };
 
 /* One collect(). */
@@ -77,7 +78,7 @@ static int read_bits(struct round *r, bool gently)
 
 	r->dirty.n = 0;
 	return sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps,
-			      PAGE_IS_SOFT_DIRTY, gently, tr->from, tr->to, note_dirty, r);
+			      PAGE_IS_SOFT_DIRTY | (r->s->zero.split ? PAGE_IS_PFNZERO : 0), gently, tr->from, tr->to, note_dirty, r);
 }
 
 /*
@@ -204,6 +205,8 @@ static struct look look_at(const struct round *r, const struct sdi_vma *v)
 	const struct sdi_ranges *d = &r->dirty;
 
 	for (size_t i = sdi_ranges_find(d, l.from); i < d->n && d->r[i].start < l.to; i++) {
+		if (!(d->r[i].flags & PAGE_IS_SOFT_DIRTY))
+			continue;
 		l.dirty += MIN(d->r[i].end, l.to) - MAX(d->r[i].start, l.from);
 		l.empty |= !(d->r[i].flags & POPULATED);
 	}
@@ -296,7 +299,7 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 {
 	struct round r = { .tr = tr, .s = tr->state, .found = found, .unwritten = PAGE_IS_GUARD };
 
-	if (!sdi_zero_may_be_written())
+	if (!sdi_zero_may_be_written(&r.s->zero, how == SDI_TAKE))
 		r.unwritten |= PAGE_IS_PFNZERO;
 	int err = collect(&r, how);
 

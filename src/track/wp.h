@@ -5,6 +5,7 @@
 
 #include "target/pagemap.h"
 #include "track/tracker.h"
+#include "track/zero.h"
 
 enum { SDI_WP_POPULATED = PAGE_IS_PRESENT | PAGE_IS_SWAPPED };
 
@@ -13,6 +14,7 @@ struct sdi_wp {
 	struct sdi_ranges known;	/* registered; flags: a tag of what is mapped there */
 	struct sdi_ranges refused;	/* the kernel refused; flags: the same, reason: why */
 	struct sdi_content *files;	/* of files on a disk, or NULL */
+	struct sdi_zero zero;
 };
 
 /* Everything a round works with. */

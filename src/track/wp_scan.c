@@ -11,7 +11,6 @@
 #include "target/pace.h"
 #include "track/content.h"
 #include "track/wp.h"
-#include "track/zero.h"
 #include "uapi/userfaultfd.h"
 
 /*
@@ -332,7 +331,7 @@ static int compare_files(struct sdi_wp_round *r)
 
 int sdi_wp_scan(struct sdi_wp_round *r)
 {
-	r->zero_counts = sdi_zero_may_be_written();
+	r->zero_counts = sdi_zero_may_be_written(&r->wp->zero, r->how == SDI_TAKE);
 	int err = scan_known(r);
 
 	return err ? err : compare_files(r);

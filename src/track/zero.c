@@ -2,39 +2,54 @@
 #include "track/zero.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/io.h"
 
 #define MM "/sys/kernel/mm/"
+#define THP MM "transparent_hugepage/"
 
-/* -1: there is no such setting. */
-static long setting(const char *path)
+/* 0: there is no such file. */
+static uint64_t number(const char *path)
 {
 	char text[32];
 
-	return sdi_read_text(AT_FDCWD, path, text, sizeof(text)) <= 0 ? -1 : strtol(text, NULL, 10);
-}
-
-/* KSM merges pages of zeros with it, if told to. Linux 4.12 commit e86c59b1b12d. */
-static bool ksm_does(void)
-{
-	return setting(MM "ksm/use_zero_pages") > 0;
+	return sdi_read_text(AT_FDCWD, path, text, sizeof(text)) <= 0 ? 0 : strtoull(text, NULL, 10);
 }
 
 /*
- * And so do huge pages that are split because little of them is used, which never happens with the
- * usual limit: all pages but one. Linux 6.12 commit b1f202060afe.
+ * KSM merges pages of zeros with it, if told to (Linux 4.12 commit e86c59b1b12d), and they stay when it
+ * is told no more.
  */
-static bool splitting_does(void)
+static bool ksm_does(void)
 {
-	long all = setting(MM "transparent_hugepage/hpage_pmd_size") / (long)sdi_page_size();
-
-	return setting(MM "transparent_hugepage/shrink_underused") > 0 &&
-	       setting(MM "transparent_hugepage/khugepaged/max_ptes_none") < all - 1;
+	return number(MM "ksm/use_zero_pages") || number(MM "ksm/ksm_zero_pages");
 }
 
-bool sdi_zero_may_be_written(void)
+/*
+ * Whenever a huge page is split, for whatever reason, those of its pages that hold nothing but zeros
+ * are replaced by it. Linux 6.12 commit b1f202060afe.
+ */
+static uint64_t count_splits(void)
 {
-	return ksm_does() || splitting_does();
+	uint64_t biggest = number(THP "hpage_pmd_size") >> 10, sum = 0;
+	char path[96];
+
+	for (uint64_t kb = sdi_page_size() >> 9; kb <= biggest; kb *= 2) {
+		snprintf(path, sizeof(path), THP "hugepages-%llukB/stats/split",
+			 (unsigned long long)kb);
+		sum += number(path);
+	}
+	return sum;
+}
+
+bool sdi_zero_may_be_written(struct sdi_zero *z, bool take)
+{
+	uint64_t splits = count_splits();
+
+	z->split = splits != z->splits;
+	if (take)
+		z->splits = splits;
+	return z->split || ksm_does();
 }

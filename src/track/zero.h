@@ -4,11 +4,18 @@
 #define SDI_TRACK_ZERO_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+struct sdi_zero {
+	uint64_t splits;	/* of huge pages since boot, at the last `take` */
+	bool split;		/* some were since: the pages that were replaced lost their marks, too */
+};
 
 /*
- * May the kernel have put the zero page in place of one that was written? Else it stands for pages
- * that were only ever read. A setting of the machine, which may change at any time.
+ * May the kernel have put the zero page in place of a page that was written since the last `take`? Else
+ * it stands for pages that were only ever read. Asked before the pages are looked at: what is split
+ * later is counted next time.
  */
-bool sdi_zero_may_be_written(void);
+bool sdi_zero_may_be_written(struct sdi_zero *z, bool take);
 
 #endif
