@@ -2,7 +2,10 @@
 #include "track/kinds.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 void sdi_kinds_fini(struct sdi_kinds *kinds)
 {
@@ -17,7 +20,7 @@ static int by_ident(const void *pa, const void *pb)
 	return a->ident < b->ident ? -1 : a->ident > b->ident;
 }
 
-static const struct sdi_file_kind *find(const struct sdi_kinds *kinds, uint64_t ident)
+static struct sdi_file_kind *find(const struct sdi_kinds *kinds, uint64_t ident)
 {
 	struct sdi_file_kind key = { .ident = ident };
 
@@ -64,19 +67,56 @@ static void unite(struct sdi_kinds *kinds)
 	kinds->n = n;
 }
 
-int sdi_kinds_learn(struct sdi_kinds *kinds, const struct sdi_target *t, const struct sdi_maps *m)
+static int learn_all(struct sdi_kinds *kinds, const struct sdi_target *t)
 {
-	size_t i = 0;
+	struct sdi_kinds old = *kinds;
+	int err;
 
-	while (i < m->n && (!(m->v[i].flags & SDI_VMA_FILE) || find(kinds, m->v[i].ident)))
-		i++;
-	if (i == m->n)
-		return 0;
-	kinds->n = 0;
-	int err = sdi_smaps_each(t, add, kinds);
+	*kinds = (struct sdi_kinds){ 0 };
+	err = sdi_smaps_each(t, add, kinds);
 	if (err)
 		kinds->n = 0;
 	unite(kinds);
+	for (size_t i = 0; i < kinds->n; i++) {
+		const struct sdi_file_kind *k = find(&old, kinds->k[i].ident);
+
+		kinds->k[i].flags |= k ? k->flags & SDI_SMAP_MAYWRITE : 0;
+	}
+	sdi_kinds_fini(&old);
+	return err;
+}
+
+/*
+ * Can that shared mapping become writable? As its file was opened for writing or not, which map_files
+ * shows as a mode (Linux 4.3). When in doubt, it can.
+ */
+static bool may_write(const struct sdi_target *t, const struct sdi_vma *v)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "map_files/%llx-%llx", (unsigned long long)v->start,
+		 (unsigned long long)v->end);
+	return v->flags & SDI_VMA_WRITE || fstatat(t->procfd, path, &st, AT_SYMLINK_NOFOLLOW) ||
+	       st.st_mode & S_IWUSR;
+}
+
+int sdi_kinds_learn(struct sdi_kinds *kinds, const struct sdi_target *t, const struct sdi_maps *m)
+{
+	size_t i = 0;
+	int err = 0;
+
+	while (i < m->n && (!(m->v[i].flags & SDI_VMA_FILE) || find(kinds, m->v[i].ident)))
+		i++;
+	if (i < m->n)
+		err = learn_all(kinds, t);
+	for (i = 0; i < m->n && !err; i++) {
+		const struct sdi_vma *v = &m->v[i];
+		struct sdi_file_kind *k = v->flags & SDI_VMA_FILE ? find(kinds, v->ident) : NULL;
+
+		if (k && !(k->flags & SDI_SMAP_MAYWRITE) && may_write(t, v))
+			k->flags |= SDI_SMAP_MAYWRITE;
+	}
 	return err;
 }
 
@@ -89,6 +129,5 @@ uint32_t sdi_kinds_find(const struct sdi_kinds *kinds, const struct sdi_vma *v)
 	if (!(v->flags & SDI_VMA_FILE))
 		return SDI_SMAP_MAYWRITE;
 	k = find(kinds, v->ident);
-	/* The file may have been mapped only for reading when it was looked at. */
-	return k ? k->flags | (v->flags & SDI_VMA_WRITE ? SDI_SMAP_MAYWRITE : 0) : SDI_SMAP_SPECIAL;
+	return k ? k->flags : SDI_SMAP_SPECIAL;
 }

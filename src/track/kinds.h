@@ -10,7 +10,7 @@
 
 struct sdi_file_kind {
 	uint64_t ident;			/* as in struct sdi_vma */
-	uint32_t flags;			/* SDI_SMAP_*, what any mapping of it has */
+	uint32_t flags;			/* SDI_SMAP_*, what any mapping of it has, or had */
 };
 
 struct sdi_kinds {
@@ -20,7 +20,10 @@ struct sdi_kinds {
 
 void sdi_kinds_fini(struct sdi_kinds *kinds);
 
-/* Read smaps if there is a file in m that is not known yet. 0 or -errno (nothing is known then). */
+/*
+ * Read smaps if there is a file in m that is not known yet. A file that could once be written through
+ * some mapping stays so. 0 or -errno (nothing is known then).
+ */
 int sdi_kinds_learn(struct sdi_kinds *kinds, const struct sdi_target *t, const struct sdi_maps *m);
 
 /* SDI_SMAP_* of a mapping; that of a file that was never seen claims nothing: SPECIAL. */

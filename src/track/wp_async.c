@@ -324,8 +324,9 @@ static int register_run(struct sdi_wp_round *r, size_t from, size_t to)
 }
 
 /*
- * A refusal may pass: the target gave up its own userfaultfd, memory is there again, or the mapping
- * was gone for just that moment. What registers now was not watched until now: new.
+ * A refusal may pass: the target gave up its own userfaultfd, memory is there again, the mapping was
+ * gone for just that moment, or the same file is mapped there again and can be written now. What
+ * registers was not watched until now: new, until the next SDI_TAKE knows it.
  */
 static int retry_refused(struct sdi_wp_round *r)
 {
@@ -372,7 +373,7 @@ static int register_fresh(struct sdi_wp_round *r)
 	enum { MAX_RUN = 1000 };	/* about 0.2 ms */
 	const struct sdi_maps *m = &r->tr->maps;
 	struct sdi_pace pace = { .hurry = r->tr->frozen };
-	int err = retry_refused(r);
+	int err = 0;
 
 	for (size_t i = 0; i < m->n && !err && r->fresh.n; i++) {
 		uint64_t t0 = sdi_now_ns();
@@ -558,7 +559,10 @@ static int push_refused(struct sdi_wp_round *r)
 
 		if (q->reason == SOFTDIRTY_REASON_NONE)
 			continue;
-		if (q->reason == SOFTDIRTY_REASON_SPECIAL && !vdso)
+		/* Shared pages may be written and not be in the page table any more. */
+		bool whole = q->reason == SOFTDIRTY_REASON_SPECIAL || (v && v->flags & SDI_VMA_SHARED);
+
+		if (whole && !vdso)
 			err = sdi_ranges_push(r->found, q->start, q->end, SOFTDIRTY_UNTRACKED,
 					      q->reason);
 		else
@@ -596,6 +600,8 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 		return step_back(&r);
 	if (!err)
 		err = find_fresh(&r);
+	if (!err)
+		err = retry_refused(&r);
 	if (!err && how == SDI_TAKE)
 		err = register_fresh(&r);
 	if (!err && how == SDI_TAKE)

@@ -2,6 +2,7 @@
 /* Shared memory, memfd and files: reads are no writes, writes through this mapping are seen. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -100,6 +101,76 @@ static void memfd_mapped_again_at_the_same_place(void)
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED, fd) == 0);
 	T_EVENT(&tg, .want = "nnnn", .hash = "uuuu", .why = UNKNOWN,
 		.again = t_backend() == T_WP_ASYNC ? NULL : "uuuu");
+}
+
+/* Map it from a descriptor for reading only: the mapping can never become writable. */
+static long op_mmap_read_only(long at, long size, long fd, long d)
+{
+	char path[32];
+	int again;
+	void *p;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%ld", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	p = mmap((void *)at, (size_t)size, PROT_READ, MAP_SHARED | MAP_FIXED, again, 0);
+	close(again);
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+static void memfd_mapped_for_reading_then_for_writing(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	T_MUST(t_call(&tg, op_mmap_read_only, tg.mem, 4 * tg.unit, fd) == 0);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	t_watch(&tg);
+	T_STREQ(t_pages(&tg, NULL, 0), "----");
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_FIXED, fd) == 0);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "nnnn", .hash = "DDDD", .sd = "DDDD",
+		.why = "compared for the first time");
+}
+
+/* Written through a second mapping of the file, which cannot be any more when it is looked at. */
+static long op_map_write_protect(long at, long size, long fd, long d)
+{
+	void *p = mmap((void *)at, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		       (int)fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	t_op_write(at + (long)t_page_size(), 0, 0, 0);
+	return mprotect(p, (size_t)size, PROT_READ);
+}
+
+static long op_write_enable(long at, long size, long c, long d)
+{
+	return mprotect((void *)at, (size_t)size, PROT_READ | PROT_WRITE);
+}
+
+static long op_write_disable(long at, long size, long c, long d)
+{
+	return mprotect((void *)at, (size_t)size, PROT_READ);
+}
+
+/* One mapping of the file cannot be written, a later one can; it is written between two looks. */
+static void memfd_writable_only_in_another_place(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+	long other = (long)tg.mem;
+
+	T_MUST(t_call(&tg, op_mmap_read_only, other, 4 * tg.unit, fd) == 0);
+	t_slot(&tg, 4 * t_page_size(), t_page_size());
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_map_write_protect, tg.mem, 4 * tg.unit, fd) == 0);
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	t_call(&tg, op_write_enable, tg.mem, 4 * tg.unit);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_call(&tg, op_write_disable, tg.mem, 4 * tg.unit);
+	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
 }
 
 static void private_file_read(void)
@@ -341,6 +412,8 @@ int main(void)
 	T_RUN(memfd_untouched_read);
 	T_RUN(memfd_new_mapping);
 	T_RUN(memfd_mapped_again_at_the_same_place);
+	T_RUN(memfd_mapped_for_reading_then_for_writing);
+	T_RUN(memfd_writable_only_in_another_place);
 	T_RUN(private_file_read);
 	T_RUN(private_file_written);
 	T_RUN(private_file_copied_page_written);
