@@ -137,7 +137,8 @@ enum softdirty_read_flags {
 /*
  * Lend the ranges of [start, end) written since the mark (end 0: to the end of memory). With
  * SOFTDIRTY_READ_CLEAR the mark moves for these addresses only. The list belongs to the handle and
- * lives until its next call. Neighbouring ranges differ in flags or reason.
+ * lives until its next call. Neighbouring ranges differ in flags or reason. Addresses may have tags in
+ * their upper bits (arm64, x86-64 with LAM), the ranges have none.
  *
  * With SOFTDIRTY_OPEN_SHARED the mark has moved for good at the next call on the handle, or at
  * softdirty_close(). If this process ends before that, the next read tells these ranges again: a

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arch/tags.h"
 #include "base/cleanup.h"
 #include "emulate/known.h"
 
@@ -64,7 +65,7 @@ enum { PIECE = 1 << 18 };
 static void emulate_piece(const struct sdi_view *v, uint64_t first_page, uint64_t *entries,
 			  size_t n)
 {
-	uint64_t page = sysconf(_SC_PAGESIZE), addr = first_page * page, until = 0;
+	uint64_t page = sysconf(_SC_PAGESIZE), addr = sdi_untagged(first_page * page), until = 0;
 	const struct softdirty_range *dirty = NULL;
 	struct sdi_known k;
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "arch/tags.h"
 #include "base/cleanup.h"
 #include "emulate/known.h"
 #include "emulate/output.h"
@@ -321,16 +322,17 @@ int sdi_emulate_scan(const struct sdi_view *v, int pagemap, pid_t caller, int ca
 			.page = sysconf(_SC_PAGESIZE),
 		},
 	};
-	uint64_t end = (arg->end + s.page - 1) & ~(s.page - 1);
+	uint64_t start = sdi_untagged(arg->start);
+	uint64_t end = (sdi_untagged(arg->end) + s.page - 1) & ~(s.page - 1);
 	autofree struct page_region *batch = malloc(BATCH * sizeof(*batch));
 	int err = batch ? check_arguments(pagemap, *arg) : -ENOMEM;
 
 	if (err)
 		return err;
-	if (end < arg->start || end < arg->end)
+	if (end < start || end < sdi_untagged(arg->end))
 		return -EFAULT;
 	s.batch = batch;
-	err = run(&s, arg->start, end);
+	err = run(&s, start, end);
 	if (!err)
 		arg->walk_end = end;
 	if (!err || err == -ENOSPC)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arch/tags.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "lib/handle.h"
@@ -133,8 +134,10 @@ API int softdirty_clear(struct softdirty *sd, const char *mark)
 	return done(err ? err : sd->ops->clear(sd, mark));
 }
 
-static int check_span(uint64_t start, uint64_t end)
+static int check_span(uint64_t *start_ret, uint64_t *end_ret)
 {
+	uint64_t start = *start_ret = sdi_untagged(*start_ret);
+	uint64_t end = *end_ret = sdi_untagged(*end_ret);
 	uint64_t mask = sysconf(_SC_PAGESIZE) - 1;
 
 	if ((start | end) & mask)
@@ -166,7 +169,7 @@ API int softdirty_read(struct softdirty *sd, const char *mark, unsigned flags, u
 	if (!err && flags & ~KNOWN_READ)
 		err = sdi_fail(EINVAL, "unknown flag 0x%x", flags & ~KNOWN_READ);
 	if (!err)
-		err = check_span(start, end);
+		err = check_span(&start, &end);
 	if (!err)
 		err = sd->ops->read(sd, mark, flags, start, end, &lent);
 	return lend(err, &lent, ranges, n);
@@ -179,7 +182,7 @@ API int softdirty_pages(struct softdirty *sd, uint64_t start, uint64_t end,
 	struct sdi_lent lent = { 0 };
 
 	begin(sd);
-	int err = check_span(start, end);
+	int err = check_span(&start, &end);
 	if (!err)
 		err = sd->ops->pages(sd, start, end, &lent);
 	return lend(err, &lent, ranges, n);

@@ -273,6 +273,9 @@ static int scan(struct file *f, const struct caller *c, struct pm_scan_arg *arg)
 
 	if (pidfd < 0)
 		return -EFAULT;	/* nobody whose memory could be written */
+	/* A keeper that began meanwhile has protected memory that this call must not. */
+	if (arg->flags & PM_SCAN_WP_MATCHING)
+		watched_look(f->w);
 	struct sdi_view v = view(f, watched_lock(f->w));
 	n = sdi_emulate_scan(&v, f->real, c->tid, pidfd, arg);
 	watched_unlock(f->w);

@@ -126,14 +126,31 @@ void watched_unlock(struct watched *w)
 
 /* --- attaching ------------------------------------------------------------------------------ */
 
+/* The file may be older than the process that has the number now: then its process has ended. */
+static bool is_that_process(const struct watched *w, struct softdirty *sd)
+{
+	struct softdirty_info info = { .size = sizeof(info) };
+
+	return !softdirty_info(sd, &info) && info.start_time == w->start_time;
+}
+
 static int open_handle(const struct watched *w, unsigned flags, int uffd, struct softdirty **ret)
 {
 	struct softdirty_options o = {
 		.size = sizeof(o), .flags = SOFTDIRTY_OPEN_SHARED | flags, .uffd = uffd,
 		.keeper = options->keeper,
 	};
+	struct softdirty *sd;
+	int err = has_ended(w) ? -ESRCH : softdirty_open(w->pid, &o, &sd);
 
-	return softdirty_open(w->pid, &o, ret);
+	if (err)
+		return err;
+	if (!is_that_process(w, sd)) {
+		softdirty_close(sd);
+		return -ESRCH;
+	}
+	*ret = sd;
+	return 0;
 }
 
 /* A process that was attached and has called exec has other memory, and that is not. */

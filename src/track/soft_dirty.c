@@ -75,10 +75,11 @@ static int note_dirty(void *arg, uint64_t start, uint64_t end, uint64_t categori
 static int read_bits(struct round *r, bool gently)
 {
 	struct sdi_tracker *tr = r->tr;
+	uint64_t any = PAGE_IS_SOFT_DIRTY | (r->s->zero.split ? PAGE_IS_PFNZERO : 0);
 
 	r->dirty.n = 0;
-	return sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps,
-			      PAGE_IS_SOFT_DIRTY | (r->s->zero.split ? PAGE_IS_PFNZERO : 0), gently, tr->from, tr->to, note_dirty, r);
+	return sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps, any, gently,
+			      tr->from, tr->to, note_dirty, r);
 }
 
 /*

@@ -167,6 +167,29 @@ static void bit_55_is_the_librarys_answer(void)
 	T_EQ(e[3], 0);
 }
 
+/* The kernel looks past tags, and answers for the page. */
+static void tagged_addresses_are_the_same_pages(void)
+{
+	uint64_t e[4], tag = 1ull << 57, answer[4];
+	struct pm_scan_arg arg;
+
+	pages(4, MAP_PRIVATE);
+	memset(mem, 1, 4 * PAGE);
+	set_dirty(1, 2, 0);
+	T_MUST(pread(pagemap, e, sizeof(e), (off_t)(base / PAGE * 8)) == sizeof(e));
+	memcpy(answer, e, sizeof(e));
+	sdi_emulate_entries(&view, base / PAGE, e, 4);
+	sdi_emulate_entries(&view, (base | tag) / PAGE, answer, 4);
+	T_OK(e[1] >> 55 & 1);
+	T_OK(!memcmp(e, answer, sizeof(e)));
+	arg = ask(4, DIRTY, DIRTY);
+	arg.start |= tag;
+	arg.end |= tag;
+	/* Which the kernel takes only where such tags are in use. */
+	if (scan(&arg) == 1)
+		T_OK(is_region(0, 1, 2, DIRTY));
+}
+
 static void everything_is_dirty_when_the_library_fails(void)
 {
 	uint64_t e[2];
@@ -413,6 +436,7 @@ int main(void)
 	T_MUST(pagemap >= 0);
 	T_RUN(clear_refs_reads_numbers_as_the_kernel_does);
 	T_RUN(bit_55_is_the_librarys_answer);
+	T_RUN(tagged_addresses_are_the_same_pages);
 	T_RUN(everything_is_dirty_when_the_library_fails);
 	T_RUN(marks_of_tracking_are_hidden);
 	T_RUN(marks_of_the_targets_own_userfaultfd_are_shown);

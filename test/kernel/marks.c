@@ -75,6 +75,19 @@ static void read_clear_of_a_part_leaves_the_rest(void)
 	T_STREQ(t_pages(&tg, NULL, CLEAR), "----");
 }
 
+static void tagged_addresses_are_the_same_pages(void)
+{
+	T_TARGET tg = t_begin(4);
+	const uint64_t tag = 1ull << 57;
+	const struct softdirty_range *r;
+	size_t n = 0;
+
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_EQ(softdirty_read(tg.sd, NULL, 0, tg.mem | tag, t_page(&tg, 4) | tag, &r, &n), 0);
+	if (T_EQ(n, 1))
+		T_EQ(r->start, t_page(&tg, 1));
+}
+
 static void read_of_a_part_reports_no_more_than_it(void)
 {
 	T_TARGET tg = t_begin(4);
@@ -259,6 +272,7 @@ int main(void)
 	T_RUN(the_default_mark_has_two_names);
 	T_RUN(a_forgotten_mark_starts_anew);
 	T_RUN(read_clear_of_a_part_leaves_the_rest);
+	T_RUN(tagged_addresses_are_the_same_pages);
 	T_RUN(read_of_a_part_reports_no_more_than_it);
 	T_RUN(neighbouring_ranges_differ);
 	T_RUN(populated_pages_are_listed);
