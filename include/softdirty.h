@@ -15,7 +15,9 @@
  *          handle belongs to one thread at a time; the caller locks if it shares it.
  * Hosts    The library never prints, never exits, and leaves the signal handlers,
  *          SIGCHLD, umask and working directory of its host alone. It starts short-lived
- *          children that no wait() of the host can see (they have no exit signal).
+ *          children that no wait() of the host can see (they have no exit signal). A keeper
+ *          belongs to init, or to the nearest child subreaper: a host that is one, or that
+ *          is process 1 of a container, has it as a child (softdirty_info.keeper).
  */
 #ifndef SOFTDIRTY_H
 #define SOFTDIRTY_H

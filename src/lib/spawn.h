@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Starting a keeper so that the host never notices a child. Knows nothing of what it will do. */
+/*
+ * Starting a keeper so that the host never notices a child, unless all orphans become its own
+ * (PR_SET_CHILD_SUBREAPER, process 1). Knows nothing of what it will do.
+ */
 #ifndef SDI_LIB_SPAWN_H
 #define SDI_LIB_SPAWN_H
 

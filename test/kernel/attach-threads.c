@@ -443,12 +443,13 @@ static long op_short_threads(long a, long b, long c, long d)
 /* One that was chosen has ended when it should stop: not the process, and nothing is forbidden. */
 static void threads_that_end_are_passed_over(void)
 {
+	uint64_t end = t_deadline(MAX_SECONDS);
 	T_TARGET tg;
 
 	new_shared();
 	tg = t_start();
 	t_post(&tg, op_short_threads, 0, 0, 0);
-	for (int i = 0; i < 1000 && !t_failed(); i++) {
+	for (int i = 0; i < 1000 && !t_failed() && t_now() < end; i++) {
 		tg.sd = open_it(tg.pid);
 		softdirty_close(tg.sd);
 		tg.sd = NULL;

@@ -392,6 +392,17 @@ static bool new_borders(enum op_code code)
 	       (code >= OP_WIPEONFORK && code <= OP_DOFORK);
 }
 
+/*
+ * When the kernel joins two mappings because they have become alike, it may forget that one of them is
+ * new: before Linux 6.19, that propagates VM_SOFTDIRTY.
+ */
+static void joined(struct spec *s)
+{
+	for (struct spec_page *p = s->page; p < s->page + SPEC_PAGES; p++)
+		if (p->mapped && p->fresh && p->was_mapped && (p->pte == SPEC_NONE || p->unsure))
+			p->emptied = SPEC_ALL;
+}
+
 static void cut_out(struct spec *s, unsigned first, unsigned n)
 {
 	uint32_t old = 0;
@@ -444,8 +455,10 @@ void spec_apply(struct spec *s, const struct op *op)
 	default:
 		for (unsigned i = 0; i < op->n; i++)
 			each_page(s, op, &s->page[op->page + i]);
-		if (new_borders(op->code))
+		if (new_borders(op->code)) {
 			cut_out(s, op->page, op->n);
+			joined(s);
+		}
 	}
 	split_at_holes(s);
 	merge_runs(s);

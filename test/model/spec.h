@@ -65,8 +65,9 @@ enum spec_omission {
 	SPEC_SAME,	/* compared, and the content is what it was at the mark */
 	SPEC_REGROWN,	/* a mapping was cut off and grown again in place between two looks, and
 			 * not written since: like SPEC_ZAPPED */
-	SPEC_EMPTIED,	/* soft-dirty: mremap put an empty page where something was mapped; there is
-			 * no page table entry to carry the bit */
+	SPEC_EMPTIED,	/* soft-dirty: an empty page where something was mapped; there is no page
+			 * table entry to carry the bit. Moved there by mremap, or new and then
+			 * joined with a neighbour, whose flags the kernel keeps */
 	SPEC_OMISSIONS
 };
 

@@ -149,9 +149,10 @@ static void network_up(void)
 
 static void limits(void)
 {
-	struct rlimit files = { 1024, 1 << 19 };
+	struct rlimit files = { 1024, 1 << 19 }, locked = { 8 << 20, 8 << 20 };
 
 	setrlimit(RLIMIT_NOFILE, &files);
+	setrlimit(RLIMIT_MEMLOCK, &locked);	/* as since Linux 5.16 */
 	write_text("/proc/sys/vm/nr_hugepages", "32");
 	write_text("/proc/sys/vm/overcommit_memory", "1");
 	/* The console shows a panic and nothing less: the rest is read from /dev/kmsg. */
