@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "preload/compat.h"
+#include "preload/criu.h"
 #include "preload/files.h"
 #include "preload/tracked.h"
 
@@ -66,6 +67,8 @@ __attribute__((constructor)) static void start(void)
 	struct sdi_entered e;
 
 	sdi_enter(&e);
+	/* Each open() asks: find out before the program is in a sandbox or on a small stack. */
+	sdi_is_criu();
 	sdi_file_start();
 	sdi_leave(&e);
 	pthread_atfork(before_fork, after_fork, after_fork_child);

@@ -320,6 +320,20 @@ static void every_kind_of_path_works(void)
 	close(old);
 }
 
+static void a_path_that_is_no_memory_is_refused_as_ever(void)
+{
+	const char *volatile nowhere = (const char *)8;
+
+	T_EQ(open(nowhere, O_RDONLY), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(openat(AT_FDCWD, nowhere, O_RDONLY), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(creat(nowhere, 0600), -1);
+	T_EQ(errno, EFAULT);
+	T_OK(!fopen(nowhere, "r"));
+	T_EQ(errno, EFAULT);
+}
+
 /* Shells open, then dup2() and exec. */
 static void an_inherited_descriptor_works(void)
 {
@@ -394,6 +408,7 @@ void iface_file_claims(void)
 	T_RUN(a_number_used_again_is_the_new_file);
 	T_RUN(a_received_descriptor_works);
 	T_RUN(a_vforked_child_disturbs_nothing);
+	T_RUN(a_path_that_is_no_memory_is_refused_as_ever);
 	if (!iface_is_proc())
 		return;
 	T_RUN(every_kind_of_path_works);
