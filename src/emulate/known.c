@@ -19,6 +19,8 @@ static int each_line(const struct sdi_known *k, const char *name, sdi_line_fn *f
 {
 	char path[128];
 
+	if (!k->v->proc)
+		return -ENOENT;
 	snprintf(path, sizeof(path), "%s/%s", k->v->proc, name);
 	autoclose int fd = raw_open(path);
 	return fd < 0 ? fd : sdi_each_line(fd, fn, arg);
