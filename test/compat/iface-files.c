@@ -105,6 +105,20 @@ static void writev_and_pwrite_clear(void)
 	close(fd);
 }
 
+static void odd_writes_are_refused_as_ever(void)
+{
+	struct iovec iov = { (char *)"4", 1 };
+	const struct iovec *volatile nowhere = (const struct iovec *)8;
+	int fd = iface_open(getpid(), "clear_refs", O_WRONLY);
+	volatile int minus_one = -1;
+
+	T_EQ(writev(fd, nowhere, 1), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(writev(fd, &iov, minus_one), -1);
+	T_EQ(errno, EINVAL);
+	close(fd);
+}
+
 static void a_stream_clears(void)
 {
 	FILE *f = fopen(iface_path(getpid(), "clear_refs"), "w");
@@ -398,6 +412,7 @@ void iface_file_claims(void)
 	T_RUN(what_is_no_command_is_refused);
 	T_RUN(a_file_open_for_reading_does_not_clear);
 	T_RUN(writev_and_pwrite_clear);
+	T_RUN(odd_writes_are_refused_as_ever);
 	T_RUN(a_stream_clears);
 	T_RUN(every_kind_of_read_agrees);
 	T_RUN(odd_reads_are_refused_as_ever);
