@@ -32,7 +32,7 @@ struct sdi_frozen {
 struct sdi_view {
 	struct softdirty *sd;		/* NULL: never cleared, so everything is dirty */
 	const char *mark;
-	const char *proc;		/* its directory, "/proc/123" */
+	const char *proc;		/* its directory, "/proc/123"; NULL: not known, sd is NULL too */
 	bool native;			/* the kernel's own soft-dirty bit is the answer */
 	uint64_t whole_start, whole_end; /* shown as present and dirty whatever else is known:
 					  * CRIU's [vdso]; 0, 0 if none */

@@ -2,6 +2,7 @@
 /*
  * Which pages of a process its reader shall see as dirty, and which of its swapped pages are none.
  * Knows the library's ranges and, for a process that nobody tracks, its maps.
+ * No streams of stdio: inside libc they call malloc(), in which the program may just be.
  */
 #include "emulate/known.h"
 
@@ -10,22 +11,19 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "emulate/raw.h"
 
-static FILE *open_proc(const struct sdi_known *k, const char *name)
+/* Visit the lines of a file of the process. 0, what fn returned, -errno. */
+static int each_line(const struct sdi_known *k, const char *name, sdi_line_fn *fn, void *arg)
 {
 	char path[128];
-	int fd;
-	FILE *f;
 
+	if (!k->v->proc)
+		return -ENOENT;
 	snprintf(path, sizeof(path), "%s/%s", k->v->proc, name);
-	fd = raw_open(path);
-	if (fd < 0)
-		return NULL;
-	f = fdopen(fd, "r");
-	if (!f)
-		close(fd);
-	return f;
+	autoclose int fd = raw_open(path);
+	return fd < 0 ? fd : sdi_each_line(fd, fn, arg);
 }
 
 /* --- what is dirty -------------------------------------------------------------------------- */
@@ -56,28 +54,37 @@ bool sdi_maps_line_is(const char *line, const char *name)
 	return at && !strncmp(line + at, name, n) && strchr("\n", line[at + n]);
 }
 
+enum { ENOUGH = 1 };	/* ends a walk over lines */
+
+struct span {
+	struct sdi_known *k;
+	uint64_t start, end;
+};
+
+static int add_mapped(void *arg, char *line)
+{
+	struct span *s = arg;
+	struct softdirty_range r = { .flags = SOFTDIRTY_NEW, .reason = SOFTDIRTY_REASON_NEVER };
+	unsigned long long from, to;
+
+	if (sscanf(line, "%llx-%llx", &from, &to) != 2)
+		return -EIO;
+	if (from >= s->end)
+		return ENOUGH;
+	if (to <= s->start || sdi_maps_line_is(line, "[vsyscall]"))
+		return 0;
+	r.start = from;
+	r.end = to;
+	return add(s->k, &r);
+}
+
 /* As in a process of a kernel with soft-dirty that was never cleared: each mapping, whole. */
 static int all_mapped(struct sdi_known *k, uint64_t start, uint64_t end)
 {
-	struct softdirty_range r = { .flags = SOFTDIRTY_NEW, .reason = SOFTDIRTY_REASON_NEVER };
-	unsigned long long from, to;
-	autofree char *line = NULL;
-	size_t size = 0;
-	int err = 0;
+	struct span s = { k, start, end };
+	int err = each_line(k, "maps", add_mapped, &s);
 
-	autofclose FILE *maps = open_proc(k, "maps");
-	if (!maps)
-		return -EACCES;
-	while (!err && getline(&line, &size, maps) > 0) {
-		if (sscanf(line, "%llx-%llx", &from, &to) != 2 || from >= end)
-			break;
-		if (to <= start || sdi_maps_line_is(line, "[vsyscall]"))
-			continue;
-		r.start = from;
-		r.end = to;
-		err = add(k, &r);
-	}
-	return err;
+	return err < 0 ? err : 0;
 }
 
 static int ask_library(const struct sdi_view *v, uint64_t start, uint64_t end,
@@ -239,51 +246,62 @@ bool sdi_maps_others(struct sdi_known *k, uint64_t start, uint64_t end)
 
 /* --- markers -------------------------------------------------------------------------------- */
 
-/* The number behind NAME: in the lines of f that follow, until the next mapping; -1 if none. */
-static long long read_kb(FILE *f, const char *name)
+/* "NAME: number" */
+static bool number_of(const char *line, const char *name, long long *ret)
 {
-	unsigned long long a, b;
-	autofree char *line = NULL;
-	size_t size = 0, n = strlen(name);
+	size_t n = strlen(name);
 
-	while (getline(&line, &size, f) > 0) {
-		if (!strncmp(line, name, n) && line[n] == ':')
-			return strtoll(line + n + 1, NULL, 10);
-		if (sscanf(line, "%llx-%llx ", &a, &b) == 2)
-			break;
-	}
-	return -1;
+	if (strncmp(line, name, n) || line[n] != ':')
+		return false;
+	*ret = strtoll(line + n + 1, NULL, 10);
+	return true;
+}
+
+static int find_vm_swap(void *vm_swap, char *line)
+{
+	return number_of(line, "VmSwap", vm_swap) ? ENOUGH : 0;
 }
 
 static long long process_swap(struct sdi_known *k)
 {
 	if (k->vm_swap == -2) {
-		autofclose FILE *status = open_proc(k, "status");
-
-		k->vm_swap = status ? read_kb(status, "VmSwap") : -1;
+		k->vm_swap = -1;
+		each_line(k, "status", find_vm_swap, &k->vm_swap);
 	}
 	return k->vm_swap;
 }
 
+struct swap_of {
+	const struct softdirty_mapping *m;
+	bool found;		/* the lines of this mapping have begun */
+	long long kb;
+};
+
+static int find_swap(void *arg, char *line)
+{
+	struct swap_of *s = arg;
+	unsigned long long start, end;
+
+	if (sscanf(line, "%llx-%llx ", &start, &end) != 2)
+		return s->found && number_of(line, "Swap", &s->kb) ? ENOUGH : 0;
+	if (end <= s->m->start)
+		return 0;
+	if (s->found || start != s->m->start || end != s->m->end)
+		return ENOUGH;
+	s->found = true;
+	return 0;
+}
+
 static long long mapping_swap(struct sdi_known *k, const struct softdirty_mapping *m)
 {
-	unsigned long long start, end;
-	autofree char *line = NULL;
-	size_t size = 0;
+	struct swap_of s = { .m = m, .kb = -1 };
 
 	if (k->smaps_start == m->start)
 		return k->smaps_swap;
+	each_line(k, "smaps", find_swap, &s);
 	k->smaps_start = m->start;
-	k->smaps_swap = -1;
-	autofclose FILE *smaps = open_proc(k, "smaps");
-	while (smaps && getline(&line, &size, smaps) > 0) {
-		if (sscanf(line, "%llx-%llx ", &start, &end) != 2 || end <= m->start)
-			continue;
-		if (start == m->start && end == m->end)
-			k->smaps_swap = read_kb(smaps, "Swap");
-		break;
-	}
-	return k->smaps_swap;
+	k->smaps_swap = s.kb;
+	return s.kb;
 }
 
 /*

@@ -4,6 +4,7 @@
  */
 #include "preload/criu.h"
 
+#include <errno.h>
 #include <libgen.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,22 +20,23 @@ bool sdi_is_criu(void)
 {
 	static atomic_int known;	/* 1 no, 2 yes */
 	char exe[4096];
+	int before = errno;
 	ssize_t n;
 
 	if (!known) {
 		n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 		exe[MAX(n, 0)] = '\0';
 		known = strcmp(basename(exe), "criu") ? 1 : 2;
+		errno = before;
 	}
 	return known == 2;
 }
 
 bool sdi_criu_is_cache(const char *path)
 {
-	const char *name = strrchr(path, '/');
+	const char *name = sdi_is_criu() ? strrchr(path, '/') : NULL;
 
-	return name && (!strcmp(name, "/criu.kdat") || !strcmp(name, "/criu.kdat.tmp")) &&
-	       sdi_is_criu();
+	return name && (!strcmp(name, "/criu.kdat") || !strcmp(name, "/criu.kdat.tmp"));
 }
 
 static bool takes_path(const char *option)

@@ -13,12 +13,12 @@
 /* CRIU's mark: its images depend on nobody else moving it. */
 #define SDI_CRIU_MARK "criu"
 
-/* Is this program criu? */
+/* Is this program criu? A system call the first time; leaves errno alone. */
 bool sdi_is_criu(void);
 
 /*
  * Its cache of what the kernel can do. A plain criu would believe what we showed this one, and this
- * one what the kernel showed a plain one.
+ * one what the kernel showed a plain one. Reads path in criu only: of others it may be no memory.
  */
 bool sdi_criu_is_cache(const char *path);
 

@@ -14,8 +14,8 @@ enum sdi_file_kind { SDI_FILE_OTHER, SDI_FILE_CLEAR_REFS, SDI_FILE_PAGEMAP };
 
 struct sdi_file {
 	enum sdi_file_kind kind;
-	pid_t pid;		/* -1: of another pid namespace, so it has no number here */
-	char proc[64];		/* the directory of the process */
+	pid_t pid;		/* -1: not known, or it has no number in our pid namespace */
+	char proc[64];		/* the directory of the process; "" if not known */
 };
 
 /* At the start of the program: look at what it has inherited. Again in the child of a fork. */

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "preload/compat.h"
+#include "preload/criu.h"
 #include "preload/files.h"
 #include "preload/tracked.h"
 
@@ -66,6 +67,8 @@ __attribute__((constructor)) static void start(void)
 	struct sdi_entered e;
 
 	sdi_enter(&e);
+	/* Each open() asks: find out before the program is in a sandbox or on a small stack. */
+	sdi_is_criu();
 	sdi_file_start();
 	sdi_leave(&e);
 	pthread_atfork(before_fork, after_fork, after_fork_child);
@@ -145,15 +148,25 @@ static ssize_t write_one(const struct sdi_file *f, int fd, const struct iovec *i
 	return err ? -1 : (ssize_t)n;
 }
 
-/* The kernel takes each segment for a command of its own. */
+/* The kernel takes each segment for a command of its own, and refuses a list that is no memory. */
 ssize_t sdi_clear_refs_write(const struct sdi_file *f, int fd, const struct iovec *iov, int n)
 {
 	ssize_t total = 0, got = 0;
+	struct iovec one;
 
+	if (n < 0) {
+		errno = EINVAL;
+		return -1;
+	}
 	for (int i = 0; i < n && got >= 0; i++) {
-		got = write_one(f, fd, &iov[i]);
+		bool readable = fetch(&one, &iov[i], sizeof(one));
+
+		got = readable ? write_one(f, fd, &one) :
+				 sdi_real()->writev(fd, &iov[i], n - i);
 		if (got > 0)
 			total += got;
+		if (!readable)
+			break;
 	}
 	return total ? total : got;
 }

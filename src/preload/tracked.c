@@ -71,7 +71,7 @@ static int clear_criu(void)
 /* Begin with the keeper of that process, if it has one. */
 static struct sdi_view look(const struct sdi_file *f)
 {
-	struct sdi_view v = { .mark = mark(), .proc = f->proc };
+	struct sdi_view v = { .mark = mark(), .proc = f->proc[0] ? f->proc : NULL };
 
 	if (f->pid < 0 || open_shared(f->pid, SOFTDIRTY_OPEN_EXISTING, -1, &v.sd))
 		v.sd = NULL;
@@ -101,6 +101,9 @@ int sdi_tracked_clear(const struct sdi_file *f)
 {
 	int err;
 
+	/* As of a process that has ended: most often it has. */
+	if (!f->proc[0])
+		return -ESRCH;
 	if (f->pid < 0)
 		return -EINVAL;
 	drop_held();

@@ -6,7 +6,6 @@
  */
 #include "target/target.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -21,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/io.h"
+#include "target/threads.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -189,28 +189,32 @@ static bool gone(const struct sdi_status *st)
 	return st->state == 'Z' || st->state == 'X' || !st->memory;
 }
 
+struct living {
+	int procfd;
+	char *buf;
+	size_t size;
+};
+
+static int is_live(void *arg, pid_t tid)
+{
+	struct living *l = arg;
+	struct sdi_status st;
+	char path[48];
+
+	snprintf(path, sizeof(path), "task/%d/status", tid);
+	if (sdi_status_read(l->procfd, path, &st) || gone(&st))
+		return 0;
+	snprintf(l->buf, l->size, "task/%d", tid);
+	return 1;
+}
+
 /* A thread that is not dead: "task/TID" below procfd into buf, or -ESRCH. */
 static int live_thread(int procfd, char *buf, size_t size)
 {
-	autoclose int fd = openat(procfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	autoclosedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	struct living l = { procfd, buf, size };
+	int ret = sdi_each_thread(&(struct sdi_target){ .procfd = procfd }, is_live, &l);
 
-	if (!dir)
-		return fd < 0 && errno == ENOENT ? -ESRCH : -errno;
-	take_fd(&fd);
-	for (struct dirent *d; (d = readdir(dir));) {
-		struct sdi_status st;
-		char path[64];
-
-		if (d->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "task/%.20s/status", d->d_name);
-		if (sdi_status_read(procfd, path, &st) || gone(&st))
-			continue;
-		snprintf(buf, size, "task/%.20s", d->d_name);
-		return 0;
-	}
-	return -ESRCH;
+	return ret > 0 ? 0 : ret ? ret : -ESRCH;
 }
 
 static int alive_by_proc(int procfd)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The command `softdirty exec`: what it runs, what it refuses and why, its exit status, and what the
- * programs below it find. argv: SOFTDIRTY SELFTEST.
+ * programs below it find. argv: SOFTDIRTY SELFTEST INSIDE-MALLOC.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include "softdirty.h"
 #include "t.h"
 
-static const char *softdirty, *selftest;
+static const char *softdirty, *selftest, *inside_malloc;
 static char output[4096];
 
 /* Run `softdirty exec WORD...`; returns the exit status, -1 for another end. Fills output. */
@@ -106,6 +106,12 @@ static void the_whole_interface_works_without_privileges(void)
 	if (status == 77)
 		T_SKIP("nobody may not enter the build directory");
 	T_EQ(status, 0);
+}
+
+static void the_interface_calls_no_malloc(void)
+{
+	if (!T_EQ(RUN(inside_malloc), 0))
+		t_note("%s", output);
 }
 
 static void the_exit_status_is_that_of_the_command(void)
@@ -200,15 +206,17 @@ static void softdirty_itself_runs_below_it(void)
 
 int main(int argc, char **argv)
 {
-	T_MUST(argc == 3);
+	T_MUST(argc == 4);
 	softdirty = argv[1];
 	selftest = argv[2];
+	inside_malloc = argv[3];
 	unsetenv("LD_PRELOAD");
 	setenv("PATH", "/usr/bin:/bin:/usr/sbin:/sbin", 1);
 	if (RUN(selftest) == 126 && strstr(output, "statically linked"))
 		t_skip_all("these are static programs, on a kernel without soft-dirty");
 	T_RUN(the_whole_interface_works);
 	T_RUN(the_whole_interface_works_without_privileges);
+	T_RUN(the_interface_calls_no_malloc);
 	T_RUN(what_cannot_be_run_is_told_as_env_does);
 	T_RUN(wrong_usage_is_told);
 	if (access("/bin/sh", X_OK))

@@ -105,6 +105,20 @@ static void writev_and_pwrite_clear(void)
 	close(fd);
 }
 
+static void odd_writes_are_refused_as_ever(void)
+{
+	struct iovec iov = { (char *)"4", 1 };
+	const struct iovec *volatile nowhere = (const struct iovec *)8;
+	int fd = iface_open(getpid(), "clear_refs", O_WRONLY);
+	volatile int minus_one = -1;
+
+	T_EQ(writev(fd, nowhere, 1), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(writev(fd, &iov, minus_one), -1);
+	T_EQ(errno, EINVAL);
+	close(fd);
+}
+
 static void a_stream_clears(void)
 {
 	FILE *f = fopen(iface_path(getpid(), "clear_refs"), "w");
@@ -320,6 +334,20 @@ static void every_kind_of_path_works(void)
 	close(old);
 }
 
+static void a_path_that_is_no_memory_is_refused_as_ever(void)
+{
+	const char *volatile nowhere = (const char *)8;
+
+	T_EQ(open(nowhere, O_RDONLY), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(openat(AT_FDCWD, nowhere, O_RDONLY), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(creat(nowhere, 0600), -1);
+	T_EQ(errno, EFAULT);
+	T_OK(!fopen(nowhere, "r"));
+	T_EQ(errno, EFAULT);
+}
+
 /* Shells open, then dup2() and exec. */
 static void an_inherited_descriptor_works(void)
 {
@@ -384,6 +412,7 @@ void iface_file_claims(void)
 	T_RUN(what_is_no_command_is_refused);
 	T_RUN(a_file_open_for_reading_does_not_clear);
 	T_RUN(writev_and_pwrite_clear);
+	T_RUN(odd_writes_are_refused_as_ever);
 	T_RUN(a_stream_clears);
 	T_RUN(every_kind_of_read_agrees);
 	T_RUN(odd_reads_are_refused_as_ever);
@@ -394,6 +423,7 @@ void iface_file_claims(void)
 	T_RUN(a_number_used_again_is_the_new_file);
 	T_RUN(a_received_descriptor_works);
 	T_RUN(a_vforked_child_disturbs_nothing);
+	T_RUN(a_path_that_is_no_memory_is_refused_as_ever);
 	if (!iface_is_proc())
 		return;
 	T_RUN(every_kind_of_path_works);

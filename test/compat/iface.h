@@ -45,5 +45,6 @@ size_t iface_page(void);
 /* Claims in other files. */
 void iface_scan_claims(void);
 void iface_file_claims(void);
+void iface_name_claims(void);
 
 #endif

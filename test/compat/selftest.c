@@ -488,6 +488,8 @@ int main(int argc, char **argv)
 	if (iface_is_proc())
 		T_RUN(a_new_program_in_this_process_is_dirty);
 	iface_file_claims();
+	if (iface_is_proc())
+		iface_name_claims();
 	iface_scan_claims();
 	return t_done();
 }
