@@ -205,14 +205,13 @@ int sdi_carry_next(struct sdi_carry *c, const struct sdi_ranges *found, size_t n
 	return err;
 }
 
-void sdi_carry_all(struct sdi_carry *c)
+void sdi_carry_all(struct sdi_carry *c, uint64_t now_ns)
 {
-	if (!c->young.n)
-		sdi_ranges_swap(&c->young, &c->old);
-	if (!c->young.n)
-		return;
-	c->young.n = 0;		/* there is room for one */
-	sdi_ranges_append(&c->young, 0, UINT64_MAX, SOFTDIRTY_WRITTEN, SOFTDIRTY_REASON_CARRIED);
+	sdi_carry_fini(c);
+	c->whole = (struct softdirty_range){ 0, UINT64_MAX, SOFTDIRTY_WRITTEN,
+					     SOFTDIRTY_REASON_CARRIED };
+	c->young = (struct sdi_ranges){ .r = &c->whole, .n = 1 };
+	c->since_ns = c->last_ns = now_ns;
 }
 
 void sdi_carry_fini(struct sdi_carry *c)
