@@ -24,10 +24,29 @@ struct looking {
 	bool silent_ring;	/* a ring that did not list its buffers */
 };
 
+static bool is_gone(int err)
+{
+	return err == ENOENT || err == ESRCH;
+}
+
+/* Where it is not allowed to see, so that nothing is lost. Any other error stays one. */
+static int assume_worst(struct looking *l, int err)
+{
+	if (err != -EACCES && err != -EPERM)
+		return err;
+	l->dma->in_flight = true;
+	return 0;
+}
+
+/* NULL with errno; is_gone() of it: the descriptor was closed meanwhile. */
 static FILE *open_fdinfo(const struct looking *l, const char *fd)
 {
-	int f = openat(l->fdinfo, fd, O_RDONLY | O_CLOEXEC);
-	return f < 0 ? NULL : fdopen(f, "r");
+	autoclose int f = openat(l->fdinfo, fd, O_RDONLY | O_CLOEXEC);
+	FILE *ret = f < 0 ? NULL : fdopen(f, "r");
+
+	if (ret)
+		take_fd(&f);
+	return ret;
 }
 
 /* " 0: 0x7fba84fcf000/16384", below "UserBufs: 1" */
@@ -56,7 +75,7 @@ static int read_ring(struct looking *l, const char *fd, bool *told)
 	bool inside = false;
 	int err = 0;
 
-	*told = !f;	/* closed meanwhile */
+	*told = !f && is_gone(errno);
 	while (f && !err && fgets(line, sizeof(line), f)) {
 		if (line[0] != ' ' && line[0] != '\t')
 			inside = !strncmp(line, "UserBufs:", 9);
@@ -113,16 +132,19 @@ static int look_at_ring(struct looking *l, int dir, const char *fd)
 	return err;
 }
 
+/* One that cannot be looked at counts: else what is carried would be forgotten. */
 static bool is_direct(const struct looking *l, const char *fd)
 {
 	autofclose FILE *f = open_fdinfo(l, fd);
 	char line[256];
 	unsigned flags = 0;
 
-	while (f && fgets(line, sizeof(line), f))
+	if (!f)
+		return !is_gone(errno);
+	while (fgets(line, sizeof(line), f))
 		if (sscanf(line, "flags: %o", &flags) == 1)
 			break;
-	return flags & O_DIRECT;
+	return flags & O_DIRECT || (ferror(f) && !is_gone(errno));
 }
 
 /* What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2). */
@@ -136,7 +158,9 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 	char link[64];
 	ssize_t n = readlinkat(dir, fd, link, sizeof(link) - 1);
 
-	link[n < 0 ? 0 : n] = '\0';
+	if (n < 0)
+		return is_gone(errno) ? 0 : assume_worst(l, -errno);
+	link[n] = '\0';
 	if (!strncmp(link, "anon_inode:[io_uring]", 21))
 		return look_at_ring(l, dir, fd);
 	if (is_device(link))
@@ -151,13 +175,10 @@ static int look_at_fds(struct looking *l)
 	autoclose int fdinfo = sdi_target_openat(l->target, "fdinfo", O_RDONLY | O_DIRECTORY);
 	autoclose int fd = sdi_target_openat(l->target, "fd", O_RDONLY | O_DIRECTORY);
 	autoclosedir DIR *dir = fd >= 0 && fdinfo >= 0 ? fdopendir(fd) : NULL;
-	int err = 0;
+	int err = fd < 0 ? fd : fdinfo < 0 ? fdinfo : dir ? 0 : -errno;
 
-	if (!dir) {
-		/* Not allowed to see: assume the worst, so that nothing is lost. */
-		l->dma->in_flight = true;
-		return 0;
-	}
+	if (err)
+		return assume_worst(l, is_gone(-err) ? -EACCES : err);
 	l->fdinfo = fdinfo;
 	int n = take_fd(&fd);
 	for (struct dirent *d; !err && (d = readdir(dir));)
@@ -234,6 +255,14 @@ static uint64_t accounted_for(const struct looking *l)
 	return bytes;
 }
 
+/* Of a target that has ended nothing is pinned any more. */
+static int read_status(const struct sdi_target *t, struct sdi_status *ret)
+{
+	int err = sdi_target_status(t, ret);
+
+	return err == -ESRCH ? 0 : err;
+}
+
 int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool frozen, pid_t asker,
 		 struct sdi_dma *ret, struct sdi_ranges *pinned)
 {
@@ -249,7 +278,8 @@ int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool froz
 		err = sdi_ranges_sort(&l.buffers);
 	if (!err)
 		err = sdi_ranges_push_all(pinned, &l.buffers);
-	sdi_status_read(t->procfd, "status", &s);
+	if (!err)
+		err = read_status(t, &s);
 	if (s.tracer && !frozen && s.tracer != asker)
 		ret->in_flight = true;	/* its pokes pin the page for a moment, too */
 	ret->in_flight |= s.vm_pin > 0;

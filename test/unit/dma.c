@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the descriptors of a process say about memory that is written without a fault. */
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -58,24 +59,37 @@ static void put_fd(const struct process *p, int n, const char *link, const char 
 	put(p, name, info);
 }
 
-/* With so much pinned. *n_pages: of buffers that are listed. */
-static struct sdi_dma look(const struct process *p, long pinned_pages, uint64_t *n_pages)
+/* *n_pages: of buffers that are listed. Returns what sdi_dma_look() does. */
+static int try_to_look(const struct process *p, struct sdi_dma *ret, uint64_t *n_pages)
 {
 	struct sdi_target t = { .pidfd = -1, .procfd = p->dir };
-	long page = sysconf(_SC_PAGESIZE);
 	struct sdi_ranges pinned = { 0 };
 	struct sdi_maps none = { 0 };
-	struct sdi_dma dma;
+	int err = sdi_dma_look(&t, &none, false, 0, ret, &pinned);
+
+	*n_pages = 0;
+	for (size_t i = 0; i < pinned.n; i++)
+		*n_pages += (pinned.r[i].end - pinned.r[i].start) / (uint64_t)sysconf(_SC_PAGESIZE);
+	sdi_ranges_fini(&pinned);
+	return err;
+}
+
+static void put_status(const struct process *p, const char *name, long pinned_pages)
+{
 	char status[64];
 
 	snprintf(status, sizeof(status), "State:\tR\nVmSize:\t4 kB\nVmPin:\t%ld kB\n",
-		 pinned_pages * page / 1024);
-	put(p, "status", status);
-	T_MUST(!sdi_dma_look(&t, &none, false, 0, &dma, &pinned));
-	*n_pages = 0;
-	for (size_t i = 0; i < pinned.n; i++)
-		*n_pages += (pinned.r[i].end - pinned.r[i].start) / (uint64_t)page;
-	sdi_ranges_fini(&pinned);
+		 pinned_pages * sysconf(_SC_PAGESIZE) / 1024);
+	put(p, name, status);
+}
+
+/* With so much pinned. */
+static struct sdi_dma look(const struct process *p, long pinned_pages, uint64_t *n_pages)
+{
+	struct sdi_dma dma;
+
+	put_status(p, "status", pinned_pages);
+	T_MUST(!try_to_look(p, &dma, n_pages));
 	return dma;
 }
 
@@ -149,11 +163,62 @@ static void devices_that_write_to_memory(void)
 	}
 }
 
+/* The status of the first thread has no VmPin any more. */
+static void a_main_thread_that_has_ended_hides_no_pins(void)
+{
+	struct process p = begin();
+	struct sdi_dma dma;
+	uint64_t n;
+
+	T_MUST(!mkdirat(p.dir, "task", 0700) && !mkdirat(p.dir, "task/7", 0700) &&
+	       !mkdirat(p.dir, "task/7/fd", 0700) && !mkdirat(p.dir, "task/7/fdinfo", 0700));
+	put(&p, "status", "State:\tZ\n");
+	put_status(&p, "task/7/status", 0);
+	T_EQ(try_to_look(&p, &dma, &n), 0);
+	T_OK(!dma.unknown_pins && !dma.in_flight);
+	put_status(&p, "task/7/status", 1);
+	T_EQ(try_to_look(&p, &dma, &n), 0);
+	T_OK(dma.unknown_pins && dma.in_flight);
+	end(&p);
+}
+
+static void a_status_that_cannot_be_read_is_an_error(void)
+{
+	struct process p = begin();
+	struct sdi_dma dma;
+	uint64_t n;
+
+	T_EQ(try_to_look(&p, &dma, &n), 0);	/* there is none: it has ended */
+	T_MUST(!mkdirat(p.dir, "status", 0700));
+	T_EQ(try_to_look(&p, &dma, &n), -EISDIR);
+	end(&p);
+}
+
+/* Else what is carried would be forgotten. */
+static void a_file_that_cannot_be_looked_at_may_be_direct(void)
+{
+	struct process p = begin();
+	uint64_t n;
+
+	put_fd(&p, 5, "/dev/null", "flags:\t02\n");
+	T_OK(!look(&p, 0, &n).in_flight);
+	T_MUST(!unlinkat(p.dir, "fdinfo/5", 0));
+	T_OK(!look(&p, 0, &n).in_flight);	/* closed meanwhile */
+	T_MUST(!symlinkat("5", p.dir, "fdinfo/5"));
+	T_OK(look(&p, 0, &n).in_flight);
+	T_MUST(!unlinkat(p.dir, "fdinfo/5", 0) && !mkdirat(p.dir, "fdinfo/5", 0700));
+	T_OK(look(&p, 0, &n).in_flight);
+	end(&p);
+}
+
 int main(void)
 {
 	T_RUN(buffers_that_are_listed_are_known);
 	T_RUN(a_buffer_that_is_listed_twice_is_one);
 	T_RUN(a_ring_in_use_does_not_tell);
 	T_RUN(devices_that_write_to_memory);
+	T_RUN(a_main_thread_that_has_ended_hides_no_pins);
+	T_RUN(a_status_that_cannot_be_read_is_an_error);
+	T_RUN(a_file_that_cannot_be_looked_at_may_be_direct);
 	return t_done();
 }
