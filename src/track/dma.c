@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "target/mounts.h"
 
 struct looking {
 	const struct sdi_target *target;
@@ -23,6 +24,8 @@ struct looking {
 	struct sdi_dma *dma;
 	struct sdi_ranges buffers;
 	bool silent_ring;	/* a ring that did not list its buffers */
+	struct sdi_mount mounts[64];	/* of files that can be read */
+	size_t n_mounts;
 };
 
 static bool is_gone(int err)
@@ -133,19 +136,78 @@ static int look_at_ring(struct looking *l, int dir, const char *fd)
 	return err;
 }
 
-/* One that cannot be looked at counts: else what is carried would be forgotten. */
-static bool is_direct(const struct looking *l, const char *fd)
+/*
+ * Files of which no list of mounts has the mount. They are of the kernel's own: memory, and buffers of
+ * devices that cannot be read. Or they are devices, whose drivers read and not the file system: many
+ * a process inherits /dev/null from outside of its container.
+ */
+static bool is_internal(const char *link)
+{
+	static const char *const names[] = { "/memfd:", "/SYSV", "/anon_hugepage", "/secretmem",
+					     "/dmabuf:", "/dev/" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strncmp(link, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+static void add_mount(struct looking *l, unsigned id, bool internal)
+{
+	for (size_t i = 0; i < l->n_mounts; i++)
+		if (l->mounts[i].id == id) {
+			l->mounts[i].internal &= internal;
+			return;
+		}
+	if (l->n_mounts == ARRAY_SIZE(l->mounts))
+		l->dma->in_flight = true;
+	else
+		l->mounts[l->n_mounts++] = (struct sdi_mount){ .id = id, .internal = internal };
+}
+
+/* Can data of the file system come into memory by read(2)? */
+static bool is_readable(unsigned flags)
+{
+	return !(flags & (O_PATH | O_DIRECTORY)) && (flags & O_ACCMODE) != O_WRONLY;
+}
+
+/* One that cannot be looked at counts as direct: else what is carried would be forgotten. */
+static void look_at_file(struct looking *l, const char *fd, const char *link)
 {
 	autofclose FILE *f = open_fdinfo(l, fd);
+	unsigned flags = 0, id;
 	char line[256];
-	unsigned flags = 0;
 
-	if (!f)
-		return !is_gone(errno);
-	while (fgets(line, sizeof(line), f))
+	if (!f) {
+		l->dma->in_flight |= !is_gone(errno);
+		return;
+	}
+	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "flags: %o", &flags) == 1)
-			break;
-	return flags & O_DIRECT || (ferror(f) && !is_gone(errno));
+			l->dma->in_flight |= !!(flags & O_DIRECT);
+		if (sscanf(line, "mnt_id: %u", &id) != 1)
+			continue;	/* flags stand before it */
+		if (is_readable(flags))
+			add_mount(l, id, is_internal(link));
+		return;
+	}
+	l->dma->in_flight |= ferror(f) && !is_gone(errno);
+}
+
+/*
+ * Of all files at once, as each list of mounts is read only once. A mount that nobody knows may be any:
+ * the file is from outside of the target's mount namespace and ours, its file system was unmounted
+ * (umount -l), or it is a POSIX message queue, whose link can be any name. An ordinary process has none
+ * that can be read, and what it costs where it has one is that pages are said again.
+ */
+static void look_at_mounts(struct looking *l)
+{
+	if (l->dma->in_flight)
+		return;
+	sdi_mounts_find(l->target, l->mounts, l->n_mounts);
+	for (size_t i = 0; i < l->n_mounts; i++)
+		l->dma->in_flight |= l->mounts[i].reads == SDI_READS_DIRECT ||
+				     (!l->mounts[i].reads && !l->mounts[i].internal);
 }
 
 /* What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2). */
@@ -191,7 +253,7 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 	if (is_device(link))
 		l->dma->unknown_pins = l->dma->in_flight = true;
 	if (link[0] == '/' && !l->dma->in_flight)
-		l->dma->in_flight = is_direct(l, fd);
+		look_at_file(l, fd, link);
 	return 0;
 }
 
@@ -209,6 +271,8 @@ static int look_at_fds(struct looking *l)
 	for (struct dirent *d; !err && (d = readdir(dir));)
 		if (d->d_name[0] != '.')
 			err = look_at_fd(l, n, d->d_name);
+	if (!err)
+		look_at_mounts(l);
 	return err;
 }
 

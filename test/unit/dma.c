@@ -211,6 +211,75 @@ static void a_file_that_cannot_be_looked_at_may_be_direct(void)
 	end(&p);
 }
 
+static bool in_flight(const char *link, unsigned flags, unsigned mount)
+{
+	struct process p = begin();
+	char info[64];
+	uint64_t n;
+
+	put(&p, "mountinfo", "31 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
+	    "32 31 0:40 / /a\\040b rw shared:7 master:1 - fuse.sshfs x:/ rw,user_id=0\n"
+	    "33 31 0:41 / /c rw - fuse x rw\n34 31 0:42 / /d rw - fuseblk /dev/vdb rw\n"
+	    "35 31 0:43 / /e rw - virtiofs x rw\n36 31 0:44 / /f rw - 9p x rw\n"
+	    "37 31 0:45 / /g rw - cifs //x/y rw\n38 31 0:46 / /h rw - smb3 //x/y rw\n"
+	    "39 31 0:47 / /i rw - fusectl x rw\n40 31 0:48 / /j rw - nfs4 x:/fuse rw\n");
+	snprintf(info, sizeof(info), "pos:\t0\nflags:\t0%o\nmnt_id:\t%u\nino:\t3\n", flags, mount);
+	put_fd(&p, 5, link, info);
+	bool ret = look(&p, 0, &n).in_flight;
+	end(&p);
+	return ret;
+}
+
+/* Without O_DIRECT, as they may do it on their own. */
+static void files_of_file_systems_that_read_directly(void)
+{
+	for (unsigned mount = 31; mount <= 40; mount++)
+		if (!T_OK(in_flight("/x", O_RDWR, mount) == (mount >= 32 && mount <= 38)))
+			t_note("mount %u", mount);
+	T_OK(in_flight("/x", O_RDWR | O_DIRECT, 31));
+	T_OK(in_flight("/dev/null", O_RDONLY, 33));
+	T_OK(!in_flight("/x", O_WRONLY | O_APPEND, 33));
+	T_OK(!in_flight("/x", O_PATH, 33) && !in_flight("/x", O_DIRECTORY, 33));
+}
+
+static void files_whose_mount_nobody_lists(void)
+{
+	unsigned none = 4000000001;
+
+	T_OK(in_flight("/x", O_RDONLY, none));
+	T_OK(!in_flight("/x", O_WRONLY, none));
+	T_OK(!in_flight("/memfd:x (deleted)", O_RDWR, none));
+	T_OK(!in_flight("/dev/pts/3", O_RDWR, none));
+}
+
+/* As those are that a process in a container has inherited. */
+static void a_mount_that_only_we_know(void)
+{
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	long long mount = t_proc_number(path, "mnt_id");
+	T_MUST(mount > 0);
+	T_EQ(in_flight("/x", O_RDONLY, (unsigned)mount), mount >= 32 && mount <= 38);
+	close(fd);
+}
+
+static void more_mounts_than_there_is_room_for(void)
+{
+	struct process p = begin();
+	char info[64];
+	uint64_t n;
+
+	for (int i = 0; i <= 64; i++) {
+		T_OK(!look(&p, 0, &n).in_flight);
+		snprintf(info, sizeof(info), "flags:\t00\nmnt_id:\t%u\n", 4000000001u + i);
+		put_fd(&p, 5 + i, "/memfd:x (deleted)", info);
+	}
+	T_OK(look(&p, 0, &n).in_flight);
+	end(&p);
+}
+
 int main(void)
 {
 	T_RUN(buffers_that_are_listed_are_known);
@@ -220,5 +289,9 @@ int main(void)
 	T_RUN(a_main_thread_that_has_ended_hides_no_pins);
 	T_RUN(a_status_that_cannot_be_read_is_an_error);
 	T_RUN(a_file_that_cannot_be_looked_at_may_be_direct);
+	T_RUN(files_of_file_systems_that_read_directly);
+	T_RUN(files_whose_mount_nobody_lists);
+	T_RUN(a_mount_that_only_we_know);
+	T_RUN(more_mounts_than_there_is_room_for);
 	return t_done();
 }
