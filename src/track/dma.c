@@ -210,6 +210,20 @@ static void look_at_mounts(struct looking *l)
 				     (!l->mounts[i].reads && !l->mounts[i].internal);
 }
 
+/*
+ * Devices that take commands with the address of a buffer, or as tapes read directly in any case: SG_IO,
+ * NVME_IOCTL_IO_CMD, try_direct_io() in drivers/scsi/st.c (as of Linux 6.18). By their names in /dev.
+ */
+static bool takes_commands(const char *link)
+{
+	static const char *const names[] = { "sg", "bsg/", "ng", "nvme", "sd", "sr", "st", "nst" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !strncmp(link, "/dev/", 5); i++)
+		if (!strncmp(link + 5, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
 /* What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2). */
 static bool is_device(const char *link)
 {
@@ -252,6 +266,7 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 		return look_at_socket(l, dir, fd);
 	if (is_device(link))
 		l->dma->unknown_pins = l->dma->in_flight = true;
+	l->dma->in_flight |= takes_commands(link);
 	if (link[0] == '/' && !l->dma->in_flight)
 		look_at_file(l, fd, link);
 	return 0;

@@ -252,6 +252,22 @@ static void files_whose_mount_nobody_lists(void)
 	T_OK(!in_flight("/dev/pts/3", O_RDWR, none));
 }
 
+/* Opened for whatever: the addresses of buffers are in the commands. */
+static void devices_that_take_commands(void)
+{
+	static const char *const yes[] = { "/dev/sg0", "/dev/bsg/0:0:0:0", "/dev/ng0n1", "/dev/nvme0",
+					   "/dev/nvme0n1p1", "/dev/sda", "/dev/sr0", "/dev/nst0" };
+	static const char *const no[] = { "/dev/null", "/dev/snd/seq", "/dev/bsg", "/dev/vda",
+					  "/dev/loop0", "/sda" };
+
+	for (size_t i = 0; i < sizeof(yes) / sizeof(*yes); i++)
+		if (!T_OK(in_flight(yes[i], O_WRONLY, 31)))
+			t_note("%s", yes[i]);
+	for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++)
+		if (!T_OK(!in_flight(no[i], O_RDWR, 31)))
+			t_note("%s", no[i]);
+}
+
 /* As those are that a process in a container has inherited. */
 static void a_mount_that_only_we_know(void)
 {
@@ -291,6 +307,7 @@ int main(void)
 	T_RUN(a_file_that_cannot_be_looked_at_may_be_direct);
 	T_RUN(files_of_file_systems_that_read_directly);
 	T_RUN(files_whose_mount_nobody_lists);
+	T_RUN(devices_that_take_commands);
 	T_RUN(a_mount_that_only_we_know);
 	T_RUN(more_mounts_than_there_is_room_for);
 	return t_done();
