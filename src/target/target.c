@@ -193,6 +193,7 @@ struct living {
 	int procfd;
 	char *buf;
 	size_t size;
+	struct sdi_status *status;
 };
 
 static int is_live(void *arg, pid_t tid)
@@ -205,27 +206,44 @@ static int is_live(void *arg, pid_t tid)
 	if (sdi_status_read(l->procfd, path, &st) || gone(&st))
 		return 0;
 	snprintf(l->buf, l->size, "task/%d", tid);
+	*l->status = st;
 	return 1;
 }
 
-/* A thread that is not dead: "task/TID" below procfd into buf, or -ESRCH. */
-static int live_thread(int procfd, char *buf, size_t size)
+/* A thread that is not dead: "task/TID" below procfd into buf, and its status; or -ESRCH. */
+static int live_thread(int procfd, char *buf, size_t size, struct sdi_status *status)
 {
-	struct living l = { procfd, buf, size };
+	struct living l = { procfd, buf, size, status };
 	int ret = sdi_each_thread(&(struct sdi_target){ .procfd = procfd }, is_live, &l);
 
 	return ret > 0 ? 0 : ret ? ret : -ESRCH;
 }
 
-static int alive_by_proc(int procfd)
+/* What stands for the memory: the main thread or, where it has ended, another that lives. */
+static int status_by_proc(int procfd, struct sdi_status *ret)
 {
 	struct sdi_status st;
 	char path[64];
 	int err = sdi_status_read(procfd, "status", &st);
 
+	if (!err && gone(&st))
+		err = live_thread(procfd, path, sizeof(path), &st);
 	if (err)
 		return err == -ENOENT ? -ESRCH : err;
-	return gone(&st) ? live_thread(procfd, path, sizeof(path)) : 0;
+	*ret = st;
+	return 0;
+}
+
+int sdi_target_status(const struct sdi_target *t, struct sdi_status *ret)
+{
+	return status_by_proc(t->procfd, ret);
+}
+
+static int alive_by_proc(int procfd)
+{
+	struct sdi_status st;
+
+	return status_by_proc(procfd, &st);
 }
 
 int sdi_target_alive(const struct sdi_target *t)
@@ -360,7 +378,7 @@ int sdi_target_openat(const struct sdi_target *t, const char *name, int flags)
 		return err ? err : fd;
 	sdi_cleanup_fd(&fd);
 	/* The files of a dead main thread are empty, and root's: take another thread's. */
-	err = live_thread(t->procfd, thread, sizeof(thread));
+	err = live_thread(t->procfd, thread, sizeof(thread), &st);
 	if (err)
 		return err;
 	snprintf(path, sizeof(path), "%s/%s", thread, name);

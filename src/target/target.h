@@ -76,6 +76,12 @@ struct sdi_status {
 /* Read the status file below dirfd ("status", "task/TID/status"). 0 or -errno. */
 int sdi_status_read(int dirfd, const char *path, struct sdi_status *ret);
 
+/*
+ * The same of the target: of its main thread, or of one that lives where that has ended, since what is
+ * said of the memory is only there. -ESRCH: none lives.
+ */
+int sdi_target_status(const struct sdi_target *t, struct sdi_status *ret);
+
 /* The same of one thread. */
 int sdi_thread_status(const struct sdi_target *t, pid_t tid, struct sdi_status *ret);
 

@@ -42,6 +42,7 @@ int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool froz
 struct sdi_carry {
 	struct sdi_ranges young, old;
 	uint64_t since_ns, last_ns;
+	struct softdirty_range whole;	/* what is carried when everything is: needs no memory */
 };
 
 /* Push onto *found what has to be said again. 0 or -ENOMEM. */
@@ -54,8 +55,11 @@ int sdi_carry_push(const struct sdi_carry *c, struct sdi_ranges *found);
 int sdi_carry_next(struct sdi_carry *c, const struct sdi_ranges *found, size_t n, bool in_flight,
 		   uint64_t now_ns);
 
-/* An interval was lost: if anything is carried, everything is. Cannot fail. */
-void sdi_carry_all(struct sdi_carry *c);
+/*
+ * The interval that ended at now_ns was lost, and with it the pages of the transfers that began in it:
+ * any page may be one. From here on c must stay where it is. Cannot fail.
+ */
+void sdi_carry_all(struct sdi_carry *c, uint64_t now_ns);
 
 void sdi_carry_fini(struct sdi_carry *c);
 

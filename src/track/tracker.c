@@ -105,7 +105,7 @@ static void everything(struct sdi_tracker *tr, uint32_t reason)
 	for (struct sdi_mark *m = tr->marks; m; m = m->next)
 		set_everything(m, reason);
 	if (reason == SOFTDIRTY_REASON_LOST)
-		sdi_carry_all(&tr->carry);
+		sdi_carry_all(&tr->carry, sdi_now_ns());
 	else
 		sdi_carry_fini(&tr->carry);
 	tr->generation++;

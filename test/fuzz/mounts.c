@@ -24,6 +24,18 @@ static bool is_memory(const void *mountinfo, size_t size)
 	return ret;
 }
 
+/* How files of mount 25 are read. No such mount is ours: 4000000001. */
+static enum sdi_reads reads(const void *mountinfo, size_t size)
+{
+	struct sdi_target t = { .self = true, .pidfd = -1, .procfd = fuzz_dir() };
+	struct sdi_mount m[] = { { .id = 4000000001 }, { .id = 25 } };
+
+	fuzz_file("status", "State:\tR\nVmSize:\t4 kB\n", 22);
+	fuzz_file("mountinfo", mountinfo, size);
+	sdi_mounts_find(&t, m, 2);
+	return m[1].reads;
+}
+
 /* As mangle() in fs/proc_namespace.c does. A name has no NUL. */
 static void write_name(FILE *f, const uint8_t *name, size_t size)
 {
@@ -35,7 +47,12 @@ static void write_name(FILE *f, const uint8_t *name, size_t size)
 	}
 }
 
-static bool is_memory_named(const char *type, const uint8_t *name, size_t size)
+struct answers {
+	bool memory;
+	enum sdi_reads reads;
+};
+
+static struct answers named(const char *type, const uint8_t *name, size_t size)
 {
 	autofree char *text = NULL;
 	size_t n = 0;
@@ -48,15 +65,17 @@ static bool is_memory_named(const char *type, const uint8_t *name, size_t size)
 	write_name(f, name, size);
 	fprintf(f, " rw\n26 24 0:%d / /x rw - ext4 /dev/x rw\n", DEV + 1);
 	fclose(f);
-	return is_memory(text, n);
+	return (struct answers){ is_memory(text, n), reads(text, n) };
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (is_memory(data, size))
 		FUZZ_OK(memmem(data, size, " - tmpfs ", 9) || memmem(data, size, " - hugetlbfs ", 13));
-	FUZZ_OK(is_memory_named("tmpfs", data, size));
-	FUZZ_OK(is_memory_named("hugetlbfs", data, size));
-	FUZZ_OK(!is_memory_named("fuse.tmpfs", data, size));
+	reads(data, size);
+	struct answers tmpfs = named("tmpfs", data, size), fuse = named("fuse.tmpfs", data, size);
+	FUZZ_OK(tmpfs.memory && tmpfs.reads == SDI_READS_COPY);
+	FUZZ_OK(!fuse.memory && fuse.reads == SDI_READS_DIRECT);
+	FUZZ_OK(named("hugetlbfs", data, size).memory);
 	return 0;
 }

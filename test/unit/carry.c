@@ -77,11 +77,38 @@ static void after_a_lost_interval_everything_is_carried(void)
 {
 	struct sdi_carry c = { 0 };
 
-	sdi_carry_all(&c);
-	T_OK(!says(&c, 3));
 	interval(&c, 7, true, 100 * SECOND);
-	sdi_carry_all(&c);
+	sdi_carry_all(&c, 101 * SECOND);
 	T_OK(says(&c, 3) && says(&c, 7) && says(&c, 1ull << 40));
+	sdi_carry_fini(&c);
+}
+
+/* It began in the interval that was lost, where nothing else was in flight. */
+static void also_for_a_transfer_that_ends_two_intervals_later(void)
+{
+	struct sdi_carry c = { 0 };
+
+	interval(&c, 0, false, 100 * SECOND);
+	sdi_carry_all(&c, 110 * SECOND);
+	T_OK(says(&c, 3));
+	interval(&c, 0, true, 111 * SECOND);
+	T_OK(says(&c, 3));
+	interval(&c, 8, true, 112 * SECOND);
+	T_OK(says(&c, 3));
+	interval(&c, 8, true, 112 * SECOND + 2 * FLIGHT);
+	T_OK(!says(&c, 3) && says(&c, 8));
+	sdi_carry_fini(&c);
+}
+
+static void but_not_where_no_transfer_is_possible_any_more(void)
+{
+	struct sdi_carry c = { 0 };
+
+	sdi_carry_all(&c, 100 * SECOND);
+	sdi_carry_all(&c, 101 * SECOND);
+	T_OK(says(&c, 3));
+	interval(&c, 7, false, 102 * SECOND);
+	T_OK(!says(&c, 3));
 	sdi_carry_fini(&c);
 }
 
@@ -91,5 +118,7 @@ int main(void)
 	T_RUN(and_at_least_once);
 	T_RUN(nothing_is_said_again_where_no_transfer_is_possible);
 	T_RUN(after_a_lost_interval_everything_is_carried);
+	T_RUN(also_for_a_transfer_that_ends_two_intervals_later);
+	T_RUN(but_not_where_no_transfer_is_possible_any_more);
 	return t_done();
 }
