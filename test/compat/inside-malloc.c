@@ -135,6 +135,8 @@ static void a_process_without_its_main_thread_is_read_without_malloc(void)
 	pthread_t thread;
 	char path[64], c;
 
+	if (geteuid() != 0)
+		T_SKIP("the files of a dead main thread are root's");
 	T_MUST(!pipe(ready));
 	pid_t pid = t_fork();
 	if (!pid) {

@@ -128,7 +128,8 @@ static void memfd_mapped_for_reading_then_for_writing(void)
 	t_watch(&tg);
 	T_STREQ(t_pages(&tg, NULL, 0), "----");
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_FIXED, fd) == 0);
-	t_call(&tg, t_op_write, t_page(&tg, 1));
+	for (size_t i = 0; i < 4; i++)
+		t_call(&tg, i == 1 ? t_op_write : t_op_read, t_page(&tg, i));
 	T_EVENT(&tg, .want = "nnnn", .hash = "DDDD", .sd = "DDDD",
 		.why = "compared for the first time");
 }
