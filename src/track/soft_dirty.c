@@ -57,7 +57,6 @@ struct round {
 	struct sdi_ranges dirty;	/* as the kernel says; flags: PAGE_IS_* */
 	bool fixed;			/* dirty must not grow: others hold the lock of malloc() */
 	bool lost;			/* something wrote between reading and clearing */
-	uint64_t unwritten;		/* pages with one of these PAGE_IS_* were not */
 	struct sdi_ranges fresh;
 };
 
@@ -250,7 +249,7 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 		uint64_t is = d->r[i].flags;
 
 		/* Of what merged, the old part may be renewed: its pages are empty now. */
-		if (reason || (is & POPULATED && !(is & r->unwritten)))
+		if (reason || (is & POPULATED && !(is & PAGE_IS_GUARD)))
 			err = sdi_ranges_push(r->found, MAX(d->r[i].start, l.from),
 					      MIN(d->r[i].end, l.to), why | sdi_kind(v, is),
 					      reason);
@@ -298,10 +297,9 @@ static int collect(struct round *r, enum sdi_collect how)
 
 static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
-	struct round r = { .tr = tr, .s = tr->state, .found = found, .unwritten = PAGE_IS_GUARD };
+	struct round r = { .tr = tr, .s = tr->state, .found = found };
 
-	if (!sdi_zero_may_be_written(&r.s->zero, how == SDI_TAKE))
-		r.unwritten |= PAGE_IS_PFNZERO;
+	sdi_zero_look(&r.s->zero, how == SDI_TAKE);
 	int err = collect(&r, how);
 
 	sdi_ranges_fini(&r.dirty);

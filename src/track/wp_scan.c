@@ -331,7 +331,8 @@ static int compare_files(struct sdi_wp_round *r)
 
 int sdi_wp_scan(struct sdi_wp_round *r)
 {
-	r->zero_counts = sdi_zero_may_be_written(&r->wp->zero, r->how == SDI_TAKE);
+	sdi_zero_look(&r->wp->zero, r->how == SDI_TAKE);
+	r->zero_counts = sdi_zero_may_be_written(&r->wp->zero);
 	int err = scan_known(r);
 
 	return err ? err : compare_files(r);

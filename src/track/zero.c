@@ -44,12 +44,16 @@ static uint64_t count_splits(void)
 	return sum;
 }
 
-bool sdi_zero_may_be_written(struct sdi_zero *z, bool take)
+void sdi_zero_look(struct sdi_zero *z, bool take)
 {
 	uint64_t splits = count_splits();
 
 	z->split = splits != z->splits;
 	if (take)
 		z->splits = splits;
+}
+
+bool sdi_zero_may_be_written(const struct sdi_zero *z)
+{
 	return z->split || ksm_does();
 }

@@ -11,11 +11,13 @@ struct sdi_zero {
 	bool split;		/* some were since: the pages that were replaced lost their marks, too */
 };
 
+/* Before the pages are looked at: what is split later is counted next time. */
+void sdi_zero_look(struct sdi_zero *z, bool take);
+
 /*
  * May the kernel have put the zero page in place of a page that was written since the last `take`? Else
- * it stands for pages that were only ever read. Asked before the pages are looked at: what is split
- * later is counted next time.
+ * it stands for pages that were only ever read.
  */
-bool sdi_zero_may_be_written(struct sdi_zero *z, bool take);
+bool sdi_zero_may_be_written(const struct sdi_zero *z);
 
 #endif

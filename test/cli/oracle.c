@@ -145,6 +145,9 @@ static void protected_memory_is_read_all_the_same(void)
 	memory[70 * PAGE]++;
 	T_MUST(!mprotect(memory + 70 * PAGE, PAGE, PROT_NONE));
 	struct sdi_verify_round round = look(PAGES, 0, NULL, 0);
+	T_MUST(!mprotect(memory + 70 * PAGE, PAGE, PROT_READ | PROT_WRITE));
+	if (round.unreadable)
+		T_SKIP("this kernel lets only a tracer read it");
 	T_EQ(sdi_verify_missed(&round, PAGE), 1);
 	free(round.missed);
 }
