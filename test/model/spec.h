@@ -91,6 +91,8 @@ enum spec_pte { SPEC_NONE, SPEC_ZERO, SPEC_CACHE, SPEC_OWN };
 /* What was there when a mark was set. */
 struct spec_snapshot {
 	bool mapped;
+	bool unknown;			/* what it held (MADV_FREE) */
+	bool own;			/* it was not just what a file held there */
 	struct spec_vma vma;
 	struct spec_data data;
 };

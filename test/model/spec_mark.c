@@ -31,7 +31,8 @@ void spec_mark_clear(struct spec *s, int mark, unsigned first, unsigned n)
 			p->may[SPEC_HOLE] |= 1 << mark;
 		if (p->mapped && !p->vma.prot)
 			p->may[SPEC_UNREADABLE] |= 1 << mark;
-		p->snap[mark] = (struct spec_snapshot){ p->mapped, p->vma, spec_content(s, p) };
+		p->snap[mark] = (struct spec_snapshot){ p->mapped, p->unknown, p->pte == SPEC_OWN,
+							p->vma, spec_content(s, p) };
 	}
 	for (unsigned i = 0; i < SPEC_PAGES; i++) {
 		s->page[i].fresh = s->page[i].moved = false;
@@ -70,7 +71,13 @@ static bool same_content(const struct spec *s, const struct spec_page *p, int ma
 	if (!snap->mapped || snap->vma.kind != p->vma.kind ||
 	    (spec_is_shared(&p->vma) && snap->vma.object != p->vma.object))
 		return false;
-	return p->unknown ? !(p->stored & 1 << mark) : !memcmp(&snap->data, &now, sizeof(now));
+	/* The same part of a file, of which it has nothing of its own: what changed is the file. */
+	if (spec_is_file(&p->vma) && !spec_is_shared(&p->vma) && !snap->own && p->pte != SPEC_OWN &&
+	    snap->vma.object == p->vma.object && snap->vma.off == p->vma.off)
+		return true;
+	if (p->unknown || snap->unknown)
+		return !(p->stored & 1 << mark);
+	return !memcmp(&snap->data, &now, sizeof(now));
 }
 
 /* What was freed lazily may be taken at any later time. */
