@@ -15,4 +15,17 @@ static inline uint64_t sdi_untagged(uint64_t addr)
 #endif
 }
 
+/*
+ * Of a range, if its start has a tag. Without that an end may be any number beyond all memory: where the
+ * program has not asked for LAM, these bits are no tag.
+ */
+static inline void sdi_untag(uint64_t *start, uint64_t *end)
+{
+	uint64_t plain = sdi_untagged(*start);
+
+	if (plain != *start)
+		*end = sdi_untagged(*end);
+	*start = plain;
+}
+
 #endif

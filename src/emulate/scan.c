@@ -322,14 +322,15 @@ int sdi_emulate_scan(const struct sdi_view *v, int pagemap, pid_t caller, int ca
 			.page = sysconf(_SC_PAGESIZE),
 		},
 	};
-	uint64_t start = sdi_untagged(arg->start);
-	uint64_t end = (sdi_untagged(arg->end) + s.page - 1) & ~(s.page - 1);
+	uint64_t start = arg->start, last = arg->end;
 	autofree struct page_region *batch = malloc(BATCH * sizeof(*batch));
 	int err = batch ? check_arguments(pagemap, *arg) : -ENOMEM;
 
 	if (err)
 		return err;
-	if (end < start || end < sdi_untagged(arg->end))
+	sdi_untag(&start, &last);
+	uint64_t end = (last + s.page - 1) & ~(s.page - 1);
+	if (end < start || end < last)
 		return -EFAULT;
 	s.batch = batch;
 	err = run(&s, start, end);

@@ -134,15 +134,14 @@ API int softdirty_clear(struct softdirty *sd, const char *mark)
 	return done(err ? err : sd->ops->clear(sd, mark));
 }
 
-static int check_span(uint64_t *start_ret, uint64_t *end_ret)
+static int check_span(uint64_t *start, uint64_t *end)
 {
-	uint64_t start = *start_ret = sdi_untagged(*start_ret);
-	uint64_t end = *end_ret = sdi_untagged(*end_ret);
 	uint64_t mask = sysconf(_SC_PAGESIZE) - 1;
 
-	if ((start | end) & mask)
+	sdi_untag(start, end);
+	if ((*start | *end) & mask)
 		return sdi_fail(EINVAL, "the addresses are not page aligned");
-	if (end && start > end)
+	if (*end && *start > *end)
 		return sdi_fail(EINVAL, "the range ends before it starts");
 	return 0;
 }
