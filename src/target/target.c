@@ -190,60 +190,44 @@ static bool gone(const struct sdi_status *st)
 }
 
 struct living {
-	int procfd;
-	char *buf;
-	size_t size;
+	const struct sdi_target *t;
 	struct sdi_status *status;
 };
 
+/* Ends the walk with its number. */
 static int is_live(void *arg, pid_t tid)
 {
-	struct living *l = arg;
-	struct sdi_status st;
-	char path[48];
+	const struct living *l = arg;
 
-	snprintf(path, sizeof(path), "task/%d/status", tid);
-	if (sdi_status_read(l->procfd, path, &st) || gone(&st))
-		return 0;
-	snprintf(l->buf, l->size, "task/%d", tid);
-	*l->status = st;
-	return 1;
+	return sdi_thread_status(l->t, tid, l->status) || gone(l->status) ? 0 : tid;
 }
 
-/* A thread that is not dead: "task/TID" below procfd into buf, and its status; or -ESRCH. */
-static int live_thread(int procfd, char *buf, size_t size, struct sdi_status *status)
+/* A thread that is not dead, and its status; or -ESRCH. */
+static pid_t live_thread(const struct sdi_target *t, struct sdi_status *status)
 {
-	struct living l = { procfd, buf, size, status };
-	int ret = sdi_each_thread(&(struct sdi_target){ .procfd = procfd }, is_live, &l);
+	int tid = sdi_each_thread(t, is_live, &(struct living){ t, status });
 
-	return ret > 0 ? 0 : ret ? ret : -ESRCH;
+	return tid ? tid : -ESRCH;
 }
 
-/* What stands for the memory: the main thread or, where it has ended, another that lives. */
-static int status_by_proc(int procfd, struct sdi_status *ret)
+int sdi_target_status(const struct sdi_target *t, struct sdi_status *ret)
 {
 	struct sdi_status st;
-	char path[64];
-	int err = sdi_status_read(procfd, "status", &st);
+	int err = sdi_status_read(t->procfd, "status", &st);
 
 	if (!err && gone(&st))
-		err = live_thread(procfd, path, sizeof(path), &st);
+		err = MIN(live_thread(t, &st), 0);
 	if (err)
 		return err == -ENOENT ? -ESRCH : err;
 	*ret = st;
 	return 0;
 }
 
-int sdi_target_status(const struct sdi_target *t, struct sdi_status *ret)
-{
-	return status_by_proc(t->procfd, ret);
-}
-
-static int alive_by_proc(int procfd)
+static int alive_by_proc(const struct sdi_target *t)
 {
 	struct sdi_status st;
 
-	return status_by_proc(procfd, &st);
+	return sdi_target_status(t, &st);
 }
 
 int sdi_target_alive(const struct sdi_target *t)
@@ -253,14 +237,14 @@ int sdi_target_alive(const struct sdi_target *t)
 	if (t->self)
 		return 0;
 	if (t->pidfd < 0)
-		return alive_by_proc(t->procfd);
+		return alive_by_proc(t);
 	/* Readable when the last thread has ended, whether anybody waits for it or not. */
 	return poll(&p, 1, 0) > 0 ? -ESRCH : 0;
 }
 
 bool sdi_target_ends(const struct sdi_target *t)
 {
-	return !t->self && alive_by_proc(t->procfd) == -ESRCH;
+	return !t->self && alive_by_proc(t) == -ESRCH;
 }
 
 /* Who is it, seen through procfd? Refuses what has no memory of its own. */
@@ -277,7 +261,7 @@ static int identify(int procfd, pid_t pid, bool self)
 		return sdi_fail(EINVAL, "it is a kernel thread");
 	if (!self && st.tgid != pid)
 		return sdi_fail(EINVAL, "it is a thread of process %d", st.tgid);
-	if (gone(&st) && alive_by_proc(procfd))
+	if (gone(&st) && alive_by_proc(&(struct sdi_target){ .procfd = procfd }))
 		return sdi_fail(ESRCH, "it has ended (a zombie)");
 	return 0;
 }
@@ -368,7 +352,7 @@ static int open_real(const struct sdi_target *t, const char *name, int flags)
 int sdi_target_openat(const struct sdi_target *t, const char *name, int flags)
 {
 	struct sdi_status st = { 0 };
-	char thread[64], path[128];
+	char path[128];
 	int fd = open_real(t, name, flags);
 	int err = fd < 0 ? fd : 0;
 
@@ -378,10 +362,10 @@ int sdi_target_openat(const struct sdi_target *t, const char *name, int flags)
 		return err ? err : fd;
 	sdi_cleanup_fd(&fd);
 	/* The files of a dead main thread are empty, and root's: take another thread's. */
-	err = live_thread(t->procfd, thread, sizeof(thread), &st);
-	if (err)
-		return err;
-	snprintf(path, sizeof(path), "%s/%s", thread, name);
+	pid_t tid = live_thread(t, &st);
+	if (tid < 0)
+		return tid;
+	snprintf(path, sizeof(path), "task/%d/%s", tid, name);
 	fd = openat(t->procfd, path, flags | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }

@@ -70,12 +70,17 @@ static int disturbance(const struct sdi_target *t, pid_t tid, char state)
 	return sdi_call_can_go_on(strtol(text, NULL, 10)) ? 2 : 0;
 }
 
+static bool is_dead(const struct sdi_target *t, pid_t tid, struct sdi_status *ret)
+{
+	return sdi_thread_status(t, tid, ret) || ret->state == 'Z' || ret->state == 'X';
+}
+
 static int consider(void *arg, pid_t tid)
 {
 	struct picking *p = arg;
 	struct sdi_status s;
 
-	if (sdi_thread_status(p->t, tid, &s) || s.state == 'Z' || s.state == 'X')
+	if (is_dead(p->t, tid, &s))
 		return 0;
 	struct sdi_candidate c = { .tid = tid, .seccomp = s.seccomp, .tracer = s.tracer };
 	c.rank = disturbance(p->t, tid, s.state) + (s.seccomp > 0 ? 16 : 0) + (s.tracer ? 64 : 0);
@@ -107,7 +112,7 @@ int sdi_seize(const struct sdi_target *t, pid_t tid, unsigned long options)
 		return 0;
 	if (errno != EPERM)
 		return -errno;
-	return sdi_thread_status(t, tid, &s) || s.state == 'Z' || s.state == 'X' ? -ESRCH : -EPERM;
+	return is_dead(t, tid, &s) ? -ESRCH : -EPERM;
 }
 
 int sdi_wait_status(pid_t tid, uint64_t deadline_ns, int *status)
