@@ -202,14 +202,14 @@ static int to_syscall_stop(struct sdi_inject *in, uint64_t deadline_ns)
 	return -ECANCELED;
 }
 
-long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3])
+long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3], uint64_t begin_by_ns)
 {
 	struct sdi_regs r = in->saved;
 
 	sdi_regs_call(&r, in->insn, nr, a);
 	int err = sdi_set_regs(in->tid, &r);
 	if (!err)
-		err = to_syscall_stop(in, in->begin_by_ns);
+		err = to_syscall_stop(in, begin_by_ns);
 	if (!err)
 		err = sdi_get_regs(in->tid, &r);
 	bool ours = !err && sdi_regs_calls(&r, nr);

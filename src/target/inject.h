@@ -20,8 +20,6 @@ struct sdi_inject {
 	pid_t tid;
 	int mem;		/* /proc/TID/mem, not owned */
 	uint64_t insn;		/* address of a system call instruction in it */
-	uint64_t begin_by_ns;	/* give up a call that has not begun by then, CLOCK_MONOTONIC; the
-				 * caller blocks SIGCHLD. 0: wait as long as it takes */
 	struct sdi_regs saved;
 	uint64_t saved_mask;
 	struct sdi_dispatch dispatch;
@@ -38,9 +36,10 @@ int sdi_inject_begin(struct sdi_inject *in);
 
 /*
  * Run nr(a[0], a[1], a[2]), which must not block. Returns what the call returned (-errno), or -ESRCH /
- * -ECANCELED when it could not be run, and was not.
+ * -ECANCELED when it could not be run, and was not: also when it has not begun at begin_by_ns
+ * (CLOCK_MONOTONIC; the caller blocks SIGCHLD). 0: wait as long as it takes.
  */
-long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3]);
+long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3], uint64_t begin_by_ns);
 
 /* Put everything back. The thread stays stopped. */
 void sdi_inject_end(struct sdi_inject *in);

@@ -38,6 +38,7 @@ enum {
 struct victim {
 	struct sdi_inject in;
 	int maps, pidfd;
+	uint64_t begin_by_ns;	/* give up making a userfaultfd in it; 0: never */
 };
 
 static void close_victim(struct victim *v)
@@ -134,14 +135,13 @@ static int take(struct victim *v, int *number)
 		return sdi_fail(EOPNOTSUPP, "it runs 32-bit code, or changes its code");
 	if (err)
 		return sdi_fail(ESRCH, "it has ended");
-	long remote = sdi_inject_call(&v->in, SYS_userfaultfd, arg);
+	long remote = sdi_inject_call(&v->in, SYS_userfaultfd, arg, v->begin_by_ns);
 	int fd = -1;
 	if (remote >= 0) {
 		fd = syscall(NR_PIDFD_GETFD, v->pidfd, (int)remote, 0);
 		err = fd < 0 ? -errno : 0;
 		arg[0] = *number = remote;
-		v->in.begin_by_ns = 0;	/* it must not keep that descriptor */
-		sdi_inject_call(&v->in, SYS_close, arg);
+		sdi_inject_call(&v->in, SYS_close, arg, 0);	/* it must not keep that one */
 	}
 	sdi_inject_end(&v->in);
 	if (remote < 0)
@@ -171,12 +171,11 @@ static int close_copy(struct victim *v, int *copy)
 {
 	uint64_t arg[3] = { copy[1] };
 
-	v->in.begin_by_ns = 0;
 	if (!is_ours(v->in.tid, copy[0], copy[1]))
 		return 0;
 	if (sdi_inject_begin(&v->in))
 		return -ESRCH;
-	sdi_inject_call(&v->in, SYS_close, arg);
+	sdi_inject_call(&v->in, SYS_close, arg, 0);
 	sdi_inject_end(&v->in);
 	return 0;
 }
@@ -254,7 +253,7 @@ static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 
 		ret = stop_one(t, c, &held);
 		if (!ret) {
-			v.in.begin_by_ns = sdi_now_ns() + STOP_TIMEOUT_NS;
+			v.begin_by_ns = sdi_now_ns() + STOP_TIMEOUT_NS;
 			ret = fn(&v, arg);
 			sdi_release(t, &held);
 			*stop_ns = sdi_now_ns() - t0;

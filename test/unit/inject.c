@@ -96,8 +96,7 @@ static void a_call_that_is_late(void)
 
 		stop(&c, &held);
 		T_MUST(!sdi_inject_begin(&c.in));
-		c.in.begin_by_ns = 1;
-		long ret = sdi_inject_call(&c.in, SYS_getppid, (const uint64_t[3]){ 0 });
+		long ret = sdi_inject_call(&c.in, SYS_getppid, (const uint64_t[3]){ 0 }, 1);
 		T_OK(ret == -ECANCELED || ret == getpid());
 		*(ret == -ECANCELED ? &off : &done) += 1;
 		sdi_inject_end(&c.in);
@@ -124,8 +123,8 @@ static void a_call_in_a_frozen_cgroup(void)
 	stop(&c, &held);
 	T_MUST(!sdi_inject_begin(&c.in));
 	T_OK(t_cgroup_freeze(path, true));
-	c.in.begin_by_ns = sdi_now_ns() + 50000000;
-	T_EQ(sdi_inject_call(&c.in, SYS_getppid, (const uint64_t[3]){ 0 }), -ECANCELED);
+	T_EQ(sdi_inject_call(&c.in, SYS_getppid, (const uint64_t[3]){ 0 }, sdi_now_ns() + 50000000),
+	     -ECANCELED);
 	sdi_inject_end(&c.in);
 	it_is_as_it_was(&c);
 	sdi_release(&c.target, &held);
