@@ -136,6 +136,14 @@ static int look_at_ring(struct looking *l, int dir, const char *fd)
 	return err;
 }
 
+/* names: up to NULL. */
+static bool begins_with(const char *text, const char *const *names)
+{
+	while (*names && strncmp(text, *names, strlen(*names)))
+		names++;
+	return *names;
+}
+
 /*
  * Files of which no list of mounts has the mount. They are of the kernel's own: memory, and buffers of
  * devices that cannot be read. Or they are devices, whose drivers read and not the file system: many
@@ -144,12 +152,9 @@ static int look_at_ring(struct looking *l, int dir, const char *fd)
 static bool is_internal(const char *link)
 {
 	static const char *const names[] = { "/memfd:", "/SYSV", "/anon_hugepage", "/secretmem",
-					     "/dmabuf:", "/dev/" };
+					     "/dmabuf:", "/dev/", NULL };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (!strncmp(link, names[i], strlen(names[i])))
-			return true;
-	return false;
+	return begins_with(link, names);
 }
 
 static void add_mount(struct looking *l, unsigned id, bool internal)
@@ -216,12 +221,10 @@ static void look_at_mounts(struct looking *l)
  */
 static bool takes_commands(const char *link)
 {
-	static const char *const names[] = { "sg", "bsg/", "ng", "nvme", "sd", "sr", "st", "nst" };
+	static const char *const names[] = { "/dev/sg", "/dev/bsg/", "/dev/ng", "/dev/nvme", "/dev/sd",
+					     "/dev/sr", "/dev/st", "/dev/nst", NULL };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names) && !strncmp(link, "/dev/", 5); i++)
-		if (!strncmp(link + 5, names[i], strlen(names[i])))
-			return true;
-	return false;
+	return begins_with(link, names);
 }
 
 /* What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2). */
