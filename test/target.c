@@ -205,6 +205,12 @@ long t_op_touch(long start, long n, long step, long d)
 	return 0;
 }
 
+long t_op_fill(long address, long size, long byte, long d)
+{
+	memset((void *)address, (int)byte, (size_t)size);
+	return 0;
+}
+
 long t_op_read(long a, long b, long c, long d)
 {
 	return *(volatile char *)a;

@@ -68,6 +68,7 @@ size_t t_page_size(void);
 /* Functions for t_call(). They return 0 or -errno, or what the system call returns. */
 t_fn t_op_write;	/* (address): another value than before, one store */
 t_fn t_op_touch;	/* (address, count, step): t_op_write each */
+t_fn t_op_fill;		/* (address, size, byte) */
 t_fn t_op_read;		/* (address): one load */
 t_fn t_op_poke;		/* (address): as t_op_write, but -EFAULT instead of SIGSEGV */
 t_fn t_op_mmap;		/* (address, size, flags, fd): MAP_FIXED, read and write */

@@ -245,25 +245,34 @@ static void a_process_in_a_frozen_cgroup(void)
 	T_EQ(rmdir(path), 0);
 }
 
-/* vm.unprivileged_userfaultfd may be 0: watching needs no more than the same user. */
-static void an_ordinary_user_s_own_process(void)
+static void as_ordinary_user(void (*fn)(void))
 {
 	int status;
 	pid_t pid = t_fork();
 
 	if (pid == 0) {
-		T_TARGET tg;
-
 		T_MUST(t_drop_privileges());
-		tg = t_start();
-		t_map_touched(&tg, 4);
-		works(&tg);
-		t_call(&tg, op_undumpable);
-		refused(tg.pid, -EPERM, NULL);
+		fn();
 		exit(t_failed() ? 1 : 0);
 	}
 	T_MUST(waitpid(pid, &status, 0) == pid);
 	T_EQ(status, 0);
+}
+
+static void watch_own_process(void)
+{
+	T_TARGET tg = t_start();
+
+	t_map_touched(&tg, 4);
+	works(&tg);
+	t_call(&tg, op_undumpable);
+	refused(tg.pid, -EPERM, NULL);
+}
+
+/* vm.unprivileged_userfaultfd may be 0: watching needs no more than the same user. */
+static void an_ordinary_user_s_own_process(void)
+{
+	as_ordinary_user(watch_own_process);
 }
 
 enum { TOGGLED_PAGES = 512 };
@@ -319,41 +328,27 @@ static void hide_and_seek(void)
 /* As an ordinary user one loses sight of it for moments, which must lose no page. */
 static void a_process_that_hides_and_seeks(void)
 {
-	int status;
-	pid_t pid = t_fork();
+	as_ordinary_user(hide_and_seek);
+}
 
-	if (pid == 0) {
-		T_MUST(t_drop_privileges());
-		hide_and_seek();
-		exit(t_failed() ? 1 : 0);
+static void watch_while_undumpable(void)
+{
+	T_TARGET tg = t_start();
+	int ret;
+
+	T_MUST(op_undumpable(0, 0, 0, 0) == 0);
+	ret = softdirty_open(tg.pid, NULL, &tg.sd);
+	if (t_backend() == T_WP_ASYNC) {
+		T_EQ(ret, -EOPNOTSUPP);
+		if (!T_OK(strstr(softdirty_error(), "/proc/self/pagemap")))
+			t_note("it says: %s", softdirty_error());
 	}
-	T_MUST(waitpid(pid, &status, 0) == pid);
-	T_EQ(status, 0);
 }
 
 /* It may not read its own pagemap: that is the reason, not a kernel that lacks something. */
 static void an_undumpable_caller(void)
 {
-	int status;
-	pid_t pid = t_fork();
-
-	if (pid == 0) {
-		T_TARGET tg;
-		int ret;
-
-		T_MUST(t_drop_privileges());
-		tg = t_start();
-		T_MUST(op_undumpable(0, 0, 0, 0) == 0);
-		ret = softdirty_open(tg.pid, NULL, &tg.sd);
-		if (t_backend() == T_WP_ASYNC) {
-			T_EQ(ret, -EOPNOTSUPP);
-			if (!T_OK(strstr(softdirty_error(), "/proc/self/pagemap")))
-				t_note("it says: %s", softdirty_error());
-		}
-		exit(t_failed() ? 1 : 0);
-	}
-	T_MUST(waitpid(pid, &status, 0) == pid);
-	T_EQ(status, 0);
+	as_ordinary_user(watch_while_undumpable);
 }
 
 int main(void)

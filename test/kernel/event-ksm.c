@@ -22,12 +22,6 @@ static long number(const char *path)
 	return t_read_file(path, text, sizeof(text)) < 0 ? -1 : strtol(text, NULL, 10);
 }
 
-static long op_fill(long start, long size, long value, long d)
-{
-	memset((void *)start, (int)value, (size_t)size);
-	return 0;
-}
-
 static bool wait_for_merge(long pages)
 {
 	for (int i = 0; i < 100; i++) {
@@ -44,7 +38,7 @@ static void merged_then_written(void)
 	char want[] = "DDDDDDDD";
 
 	t_map(&tg, 8, t_page_size(), 0);
-	t_call(&tg, op_fill, tg.mem, 8 * tg.unit, 0x5a);
+	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0x5a);
 	t_watch(&tg);
 	if (t_call(&tg, t_op_madvise, tg.mem, 8 * tg.unit, MADV_MERGEABLE))
 		T_SKIP("no KSM on this kernel");
@@ -63,13 +57,13 @@ static void written_with_zeros_and_merged(void)
 	T_TARGET tg = t_start();
 
 	t_map(&tg, 8, t_page_size(), 0);
-	t_call(&tg, op_fill, tg.mem, 8 * tg.unit, 0x5a);
+	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0x5a);
 	t_watch(&tg);
 	if (t_call(&tg, t_op_madvise, tg.mem, 8 * tg.unit, MADV_MERGEABLE))
 		T_SKIP("no KSM on this kernel");
 	if (t_write_file(KSM "use_zero_pages", "1"))
 		T_SKIP("KSM has no use_zero_pages (Linux 4.12)");
-	t_call(&tg, op_fill, tg.mem, 8 * tg.unit, 0);
+	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0);
 	for (int i = 0; i < 100 && number(KSM "ksm_zero_pages") < 8; i++)
 		t_sleep_ms(50);
 	if (number(KSM "ksm_zero_pages") < 8)

@@ -134,28 +134,6 @@ static void memfd_mapped_for_reading_then_for_writing(void)
 		.why = "compared for the first time");
 }
 
-/* Written through a second mapping of the file, which cannot be any more when it is looked at. */
-static long op_map_write_protect(long at, long size, long fd, long d)
-{
-	void *p = mmap((void *)at, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		       (int)fd, 0);
-
-	if (p == MAP_FAILED)
-		return -errno;
-	t_op_write(at + (long)t_page_size(), 0, 0, 0);
-	return mprotect(p, (size_t)size, PROT_READ);
-}
-
-static long op_write_enable(long at, long size, long c, long d)
-{
-	return mprotect((void *)at, (size_t)size, PROT_READ | PROT_WRITE);
-}
-
-static long op_write_disable(long at, long size, long c, long d)
-{
-	return mprotect((void *)at, (size_t)size, PROT_READ);
-}
-
 /* One mapping of the file cannot be written, a later one can; it is written between two looks. */
 static void memfd_writable_only_in_another_place(void)
 {
@@ -166,11 +144,13 @@ static void memfd_writable_only_in_another_place(void)
 	T_MUST(t_call(&tg, op_mmap_read_only, other, 4 * tg.unit, fd) == 0);
 	t_slot(&tg, 4 * t_page_size(), t_page_size());
 	t_watch(&tg);
-	T_MUST(t_call(&tg, op_map_write_protect, tg.mem, 4 * tg.unit, fd) == 0);
-	T_EQ(softdirty_clear(tg.sd, NULL), 0);
-	t_call(&tg, op_write_enable, tg.mem, 4 * tg.unit);
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED, fd) == 0);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	t_call(&tg, op_write_disable, tg.mem, 4 * tg.unit);
+	t_call(&tg, t_op_mprotect, tg.mem, 4 * tg.unit, PROT_READ);
+	T_EQ(softdirty_clear(tg.sd, NULL), 0);
+	t_call(&tg, t_op_mprotect, tg.mem, 4 * tg.unit, PROT_READ | PROT_WRITE);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	t_call(&tg, t_op_mprotect, tg.mem, 4 * tg.unit, PROT_READ);
 	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
 }
 

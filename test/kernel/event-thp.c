@@ -138,12 +138,6 @@ static void part_of_a_huge_page_unmapped(void)
 		.why = "one bit for the huge page");
 }
 
-static long op_fill(long start, long size, long byte, long d)
-{
-	memset((void *)start, (int)byte, (size_t)size);
-	return 0;
-}
-
 /*
  * When the kernel splits a huge page, it replaces what holds nothing but zeros by the zero page. That
  * these were written is no less true.
@@ -153,11 +147,11 @@ static void zeros_written_and_the_huge_page_split(void)
 	T_TARGET tg = t_start();
 
 	map_huge(&tg);
-	t_call(&tg, op_fill, tg.mem, HUGE_SIZE, 1);
+	t_call(&tg, t_op_fill, tg.mem, HUGE_SIZE, 1);
 	if (huge_kib(tg.pid, tg.mem) != (long)(HUGE_SIZE >> 10))
 		T_SKIP("the kernel gives no huge page");
 	t_watch(&tg);
-	t_call(&tg, op_fill, t_page(&tg, 5), tg.unit, 0);
+	t_call(&tg, t_op_fill, t_page(&tg, 5), tg.unit, 0);
 	T_MUST(t_call(&tg, t_op_madvise, t_page(&tg, 100), tg.unit, MADV_FREE) == 0);
 	t_call(&tg, t_op_write, t_page(&tg, 100));
 	T_EVENT(&tg, .want = "-*5D-*94D-*411", .sd = "D*512", .why = "one bit for the huge page");
