@@ -54,6 +54,9 @@ bool t_failed(void);
 /* fork() whose child is killed when the calling thread ends. */
 pid_t t_fork(void);
 
+/* A child with that very pid, which only waits to be killed. -1 and errno: not possible here. */
+pid_t t_fork_as(pid_t pid);
+
 /* End a child with SIGKILL and reap it. Harmless for pid <= 0. */
 void t_kill(pid_t pid);
 

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -132,19 +131,6 @@ static void another_process_of_the_same_number_is_not_taken_for_us(void)
 
 /* --- a number used again --------------------------------------------------------------------- */
 
-/* fork() with that number. */
-static pid_t fork_as(pid_t number)
-{
-	struct clone_args args = {
-		.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&number, .set_tid_size = 1,
-	};
-	pid_t pid = syscall(SYS_clone3, &args, sizeof(args));
-
-	if (!pid)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return pid;
-}
-
 static void a_number_used_again_is_another_process(void)
 {
 	uint64_t entry;
@@ -156,10 +142,8 @@ static void a_number_used_again_is_another_process(void)
 	int pagemap = iface_open(pid, "pagemap", O_RDONLY);
 	int clear_refs = iface_open(pid, "clear_refs", O_WRONLY);
 	t_kill(pid);
-	pid_t again = fork_as(pid);
+	pid_t again = t_fork_as(pid);
 	int err = errno;
-	if (!again)
-		pause();
 	T_EQ(write(clear_refs, "4", 1), -1);
 	T_EQ(errno, ESRCH);
 	T_EQ(pread(pagemap, &entry, 8, (uintptr_t)mem / iface_page() * 8), 0);

@@ -10,9 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <linux/sched.h>
 #include <unistd.h>
 
 #include "fault.h"
@@ -232,19 +230,6 @@ static void it_is_killed(void)
 	at_any_moment(KILL);
 }
 
-/* A child with this very pid. 0: not possible here. */
-static pid_t fork_as(pid_t pid)
-{
-	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&pid,
-				   .set_tid_size = 1 };
-	long ret = syscall(SYS_clone3, &args, sizeof(args));
-
-	if (ret == 0)
-		for (;;)
-			pause();
-	return ret < 0 ? 0 : (pid_t)ret;
-}
-
 /* The next process with that pid, often of the same clock tick. */
 static void a_reused_pid_is_another_process(void)
 {
@@ -258,8 +243,8 @@ static void a_reused_pid_is_another_process(void)
 
 		T_MUST(!open_it(t.pid, shared, &old) && !softdirty_clear(old, "k"));
 		t_kill(t.pid);
-		pid_t again = fork_as(t.pid);
-		if (!again)
+		pid_t again = t_fork_as(t.pid);
+		if (again < 0)
 			T_SKIP("no process with a chosen pid here");
 		T_EQ(softdirty_read(old, "k", 0, 0, 0, &r, &n), -ESRCH);
 		int err = open_it(again, shared, &sd);
