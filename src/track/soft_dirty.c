@@ -74,11 +74,19 @@ static int note_dirty(void *arg, uint64_t start, uint64_t end, uint64_t categori
 static int read_bits(struct round *r, bool gently)
 {
 	struct sdi_tracker *tr = r->tr;
-	uint64_t any = PAGE_IS_SOFT_DIRTY | (r->s->zero.split ? PAGE_IS_PFNZERO : 0);
+	uint64_t any = PAGE_IS_SOFT_DIRTY;
+	bool again;
+	int err;
 
-	r->dirty.n = 0;
-	return sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps, any, gently,
-			      tr->from, tr->to, note_dirty, r);
+	do {
+		any |= sdi_zero_split(&r->s->zero) ? PAGE_IS_PFNZERO : 0;
+		r->dirty.n = 0;
+		err = sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps, any,
+				     gently, tr->from, tr->to, note_dirty, r);
+		/* What was split before it was looked at. */
+		again = !(any & PAGE_IS_PFNZERO) && sdi_zero_split(&r->s->zero);
+	} while (!err && again);
+	return err;
 }
 
 /*
@@ -299,9 +307,11 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 {
 	struct round r = { .tr = tr, .s = tr->state, .found = found };
 
-	sdi_zero_look(&r.s->zero, how == SDI_TAKE);
+	sdi_zero_before(&r.s->zero, 0);
 	int err = collect(&r, how);
 
+	if (how == SDI_TAKE)
+		sdi_zero_taken(&r.s->zero);
 	sdi_ranges_fini(&r.dirty);
 	sdi_ranges_fini(&r.fresh);
 	return err;

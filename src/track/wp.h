@@ -24,7 +24,7 @@ struct sdi_wp_round {
 	enum sdi_collect how;
 	struct sdi_ranges *found;
 	struct sdi_ranges fresh;	/* not known and not refused: new */
-	bool zero_counts;		/* a zero page may have been written */
+	struct sdi_ranges zeros;	/* zero pages that were not there before */
 };
 
 /* Push what was written in known mappings; SDI_TAKE begins again. 0 or -errno. */

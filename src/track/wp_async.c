@@ -615,6 +615,7 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 	if (!err)
 		err = push_refused(&r);
 	sdi_ranges_fini(&r.fresh);
+	sdi_ranges_fini(&r.zeros);
 	return err;
 }
 

@@ -20,10 +20,13 @@
  */
 #define MAX_MARKED (16ull << 30)
 
+#define SECOND 1000000000ull
+
 /*
  * How mappings are asked. Private memory: a clean page of a file was only read, and so was the zero
- * page (but see zero.h). The FILE category costs a look at struct page (10 against 3 ns), so anonymous
- * memory goes without. Shared memory: see MAX_MARKED.
+ * page (but see zero.h; it is protected like others, so that it is met once). The FILE category costs a
+ * look at struct page (10 against 3 ns), so anonymous memory goes without. Shared memory: see
+ * MAX_MARKED.
  *
  * Files on a disk are not protected at all, what the process made of them is compared. When the kernel
  * drops a protected page of a file mapping (reclaim, a hole in the file, MADV_DONTNEED), it leaves a
@@ -34,9 +37,9 @@
  */
 enum class { ANON, PRIVATE, SHARED, SPARSE, DISK, N_CLASSES };
 
-static struct sdi_scan question(const struct sdi_wp_round *r, enum class class, enum sdi_collect how)
+static struct sdi_scan question(enum class class, enum sdi_collect how)
 {
-	uint64_t unwanted = sdi_scan_guard() | (r->zero_counts ? 0 : PAGE_IS_PFNZERO);
+	uint64_t unwanted = sdi_scan_guard();
 	struct sdi_scan q = {
 		.flags = how == SDI_TAKE ? PM_SCAN_WP_MATCHING : 0,
 		.mask = PAGE_IS_WRITTEN,
@@ -51,12 +54,13 @@ static struct sdi_scan question(const struct sdi_wp_round *r, enum class class, 
 	if (class == ANON || class == PRIVATE) {
 		q.inverted = unwanted;
 		q.mask |= unwanted;
+		q.ret |= PAGE_IS_PFNZERO;
 	}
 	return q;
 }
 
 struct sink {
-	struct sdi_ranges *found;
+	struct sdi_ranges *found, *zeros;
 	uint32_t kind;
 };
 
@@ -71,7 +75,8 @@ static int push_written(void *arg, uint64_t start, uint64_t end, uint64_t catego
 		flags |= SOFTDIRTY_SWAPPED;
 	if (categories & PAGE_IS_HUGE)
 		flags |= SOFTDIRTY_HUGE;
-	return sdi_ranges_push(s->found, start, end, flags, 0);
+	return sdi_ranges_push(categories & PAGE_IS_PFNZERO ? s->zeros : s->found, start, end, flags,
+			       0);
 }
 
 static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categories)
@@ -142,9 +147,10 @@ static int skip_protected(struct sdi_wp_round *r, const struct span *span, struc
 
 static int scan_piece(struct sdi_wp_round *r, enum class class, uint64_t start, uint64_t end)
 {
-	struct sdi_scan q = question(r, class, r->how), holes = question(r, SHARED, SDI_PEEK);
+	struct sdi_scan q = question(class, r->how), holes = question(SHARED, SDI_PEEK);
 	struct sink s = {
 		.found = r->found,
+		.zeros = &r->zeros,
 		.kind = class >= SHARED ? SOFTDIRTY_SHARED | SOFTDIRTY_FILE : 0,
 	};
 	int err = sdi_scan(r->tr->pagemap, &q, start, end, push_written, &s);
@@ -331,10 +337,14 @@ static int compare_files(struct sdi_wp_round *r)
 
 int sdi_wp_scan(struct sdi_wp_round *r)
 {
-	sdi_zero_look(&r->wp->zero, r->how == SDI_TAKE);
-	r->zero_counts = sdi_zero_may_be_written(&r->wp->zero);
-	int err = scan_known(r);
+	struct sdi_zero *zero = &r->wp->zero;
 
+	sdi_zero_before(zero, SECOND);
+	int err = scan_known(r);
+	if (!err && r->zeros.n && sdi_zero_may_be_written(zero))
+		err = sdi_ranges_push_all(r->found, &r->zeros);
+	if (r->how == SDI_TAKE)
+		sdi_zero_taken(zero);
 	return err ? err : compare_files(r);
 }
 

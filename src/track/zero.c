@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "track/zero.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/io.h"
 
 #define MM "/sys/kernel/mm/"
 #define THP MM "transparent_hugepage/"
 
-/* 0: there is no such file. */
+#define UNKNOWN UINT64_MAX
+
+/* 0: there is no such file, on a machine that has such files. */
 static uint64_t number(const char *path)
 {
 	char text[32];
+	ssize_t n = sdi_read_text(AT_FDCWD, path, text, sizeof(text));
 
-	return sdi_read_text(AT_FDCWD, path, text, sizeof(text)) <= 0 ? 0 : strtoull(text, NULL, 10);
+	if (n > 0)
+		return strtoull(text, NULL, 10);
+	return n == -ENOENT && !access(MM, F_OK) ? 0 : UNKNOWN;
 }
 
 /*
@@ -33,27 +40,43 @@ static bool ksm_does(void)
  */
 static uint64_t count_splits(void)
 {
-	uint64_t biggest = number(THP "hpage_pmd_size") >> 10, sum = 0;
+	uint64_t biggest = number(THP "hpage_pmd_size"), sum = 0;
 	char path[96];
 
-	for (uint64_t kb = sdi_page_size() >> 9; kb <= biggest; kb *= 2) {
+	for (uint64_t size = 2 * sdi_page_size(); size <= biggest; size *= 2) {
 		snprintf(path, sizeof(path), THP "hugepages-%llukB/stats/split",
-			 (unsigned long long)kb);
-		sum += number(path);
+			 (unsigned long long)size >> 10);
+		uint64_t n = biggest == UNKNOWN ? UNKNOWN : number(path);
+		if (n == UNKNOWN)
+			return UNKNOWN;
+		sum += n;
 	}
 	return sum;
 }
 
-void sdi_zero_look(struct sdi_zero *z, bool take)
+void sdi_zero_before(struct sdi_zero *z, uint64_t age_ns)
 {
-	uint64_t splits = count_splits();
+	uint64_t now = sdi_now_ns();
 
-	z->split = splits != z->splits;
-	if (take)
-		z->splits = splits;
+	if (z->now_ns && now - z->now_ns < age_ns)
+		return;
+	z->now = count_splits();
+	z->now_ns = now;
+}
+
+void sdi_zero_taken(struct sdi_zero *z)
+{
+	z->splits = z->now;
+}
+
+bool sdi_zero_split(const struct sdi_zero *z)
+{
+	uint64_t now = count_splits();
+
+	return now == UNKNOWN || now != z->splits;
 }
 
 bool sdi_zero_may_be_written(const struct sdi_zero *z)
 {
-	return z->split || ksm_does();
+	return sdi_zero_split(z) || ksm_does();
 }
