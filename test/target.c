@@ -258,6 +258,12 @@ long t_op_mprotect(long start, long size, long prot, long d)
 	return mprotect((void *)start, (size_t)size, (int)prot) ? -errno : 0;
 }
 
+/* The system call itself: under the sanitizers mlock() does nothing. */
+long t_op_mlock(long start, long size, long c, long d)
+{
+	return syscall(SYS_mlock, start, size) ? -errno : 0;
+}
+
 long t_op_close(long fd, long b, long c, long d)
 {
 	return close((int)fd) ? -errno : 0;

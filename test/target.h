@@ -75,6 +75,7 @@ t_fn t_op_mmap;		/* (address, size, flags, fd): MAP_FIXED, read and write */
 t_fn t_op_munmap;	/* (address, size) */
 t_fn t_op_madvise;	/* (address, size, advice) */
 t_fn t_op_mprotect;	/* (address, size, protection) */
+t_fn t_op_mlock;	/* (address, size) */
 t_fn t_op_close;	/* (descriptor) */
 t_fn t_op_exec;		/* become another program: it sleeps for ever */
 t_fn t_op_memfd;	/* (size): a new memfd */

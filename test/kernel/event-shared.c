@@ -260,11 +260,6 @@ static long op_reclaim(long start, long size, long fd, long d)
 	return -posix_fadvise((int)fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-static long op_mlock(long start, long size, long c, long d)
-{
-	return mlock((void *)start, (size_t)size) ? -errno : 0;
-}
-
 static long op_punch(long fd, long size, long c, long d)
 {
 	return fallocate((int)fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, size) ? -errno : 0;
@@ -280,7 +275,7 @@ static void shared_file_reclaimed_then_locked(void)
 	t_watch(&tg);
 	if (t_call(&tg, op_reclaim, tg.mem, 4 * tg.unit, fd))
 		T_SKIP("no MADV_PAGEOUT (Linux 5.4)");
-	T_EQ(t_call(&tg, op_mlock, tg.mem, 4 * tg.unit), 0);
+	T_EQ(t_call(&tg, t_op_mlock, tg.mem, 4 * tg.unit), 0);
 	T_EVENT(&tg, .want = "----");
 }
 
@@ -294,7 +289,7 @@ static void private_file_dropped_then_locked(void)
 	t_watch(&tg);
 	T_EQ(t_call(&tg, t_op_madvise, tg.mem, 4 * tg.unit, MADV_DONTNEED), 0);
 	t_call(&tg, op_reclaim, tg.mem, 4 * tg.unit, fd);
-	T_EQ(t_call(&tg, op_mlock, tg.mem, 4 * tg.unit), 0);
+	T_EQ(t_call(&tg, t_op_mlock, tg.mem, 4 * tg.unit), 0);
 	T_EVENT(&tg, .want = "DDDD");
 }
 
@@ -305,7 +300,7 @@ static void shared_file_locked_then_punched(void)
 	int fd = map(&tg, op_temp_file, MAP_SHARED);
 
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
-	T_EQ(t_call(&tg, op_mlock, tg.mem, 4 * tg.unit), 0);
+	T_EQ(t_call(&tg, t_op_mlock, tg.mem, 4 * tg.unit), 0);
 	t_watch(&tg);
 	if (t_call(&tg, op_punch, fd, 4 * tg.unit))
 		T_SKIP("no holes in files here");

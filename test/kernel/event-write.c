@@ -114,18 +114,13 @@ static void populate_write_of_untouched_pages(void)
 	T_EVENT(&tg, .want = "-DD-", .hash = "----", .why = "the content is still zero");
 }
 
-static long op_mlock(long start, long size, long c, long d)
-{
-	return mlock((void *)start, (size_t)size);
-}
-
 static void mlock_of_untouched_pages(void)
 {
 	T_TARGET tg = t_start();
 
 	t_map(&tg, 4, t_page_size(), 0);
 	t_watch(&tg);
-	if (t_call(&tg, op_mlock, tg.mem, 2 * tg.unit))
+	if (t_call(&tg, t_op_mlock, tg.mem, 2 * tg.unit))
 		T_SKIP("mlock is not allowed");
 	T_EVENT(&tg, .want = "----", .wp = "DD--", .sd = "DD--",
 		.why = "mlock faults pages in for writing");
@@ -136,7 +131,7 @@ static void write_of_a_locked_page(void)
 	T_TARGET tg = t_start();
 
 	t_map_touched(&tg, 4);
-	if (t_call(&tg, op_mlock, tg.mem, 4 * tg.unit))
+	if (t_call(&tg, t_op_mlock, tg.mem, 4 * tg.unit))
 		T_SKIP("mlock is not allowed");
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
