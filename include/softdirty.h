@@ -63,6 +63,7 @@ enum softdirty_reason {
 	SOFTDIRTY_REASON_UNREADABLE,  /* content could not be read for comparing */
 	SOFTDIRTY_REASON_REFUSED,     /* the kernel refused to track it at this moment */
 	SOFTDIRTY_REASON_LOST,        /* tracking was interrupted: everything counts */
+	SOFTDIRTY_REASON_KSM,         /* merging equal pages makes native soft-dirty forget */
 };
 
 struct softdirty_range {

@@ -76,6 +76,7 @@ API const char *softdirty_reason_text(unsigned reason)
 		[SOFTDIRTY_REASON_UNREADABLE] = "content could not be read for comparing",
 		[SOFTDIRTY_REASON_REFUSED] = "the kernel refused to track it at this moment",
 		[SOFTDIRTY_REASON_LOST] = "tracking was interrupted, so everything counts",
+		[SOFTDIRTY_REASON_KSM] = "merging equal pages makes native soft-dirty forget",
 	};
 
 	return reason < ARRAY_SIZE(text) ? text[reason] : "unknown reason";

@@ -9,7 +9,7 @@
 #include "report/report.h"
 
 enum { WRITTEN, NEW, UNTRACKED, N_WHYS };
-enum { N_REASONS = SOFTDIRTY_REASON_LOST + 1 };
+enum { N_REASONS = SOFTDIRTY_REASON_KSM + 1 };
 
 struct row {			/* of the table by mapping: all mappings of one name */
 	const char *name;

@@ -9,7 +9,7 @@
 
 #include "softdirty.h"
 
-enum { SDI_N_WHYS = 3, SDI_N_REASONS = SOFTDIRTY_REASON_LOST + 1 };
+enum { SDI_N_WHYS = 3, SDI_N_REASONS = SOFTDIRTY_REASON_KSM + 1 };
 
 /* One interval, or the sum of several. All numbers are pages. */
 struct sdi_verify_round {

@@ -28,7 +28,7 @@ static uint32_t vm_flags(const char *text)
 	static const struct { char name[3]; uint32_t flag; } known[] = {
 		{ "mw", SDI_SMAP_MAYWRITE }, { "ht", SDI_SMAP_HUGETLB }, { "sd", SDI_SMAP_NEW },
 		{ "io", SDI_SMAP_SPECIAL }, { "pf", SDI_SMAP_SPECIAL }, { "mm", SDI_SMAP_SPECIAL },
-		{ "de", SDI_SMAP_SPECIAL },
+		{ "de", SDI_SMAP_SPECIAL }, { "mg", SDI_SMAP_MERGEABLE },
 	};
 	uint32_t flags = 0;
 

@@ -11,6 +11,7 @@ enum sdi_smap_flags {
 	SDI_SMAP_HUGETLB = 1 << 2,
 	SDI_SMAP_SPECIAL = 1 << 3,	/* of a device or driver, which may write by itself */
 	SDI_SMAP_NEW = 1 << 4,		/* VM_SOFTDIRTY: made or grown since clear_refs */
+	SDI_SMAP_MERGEABLE = 1 << 5,	/* KSM may merge its pages */
 };
 
 /* Called for each mapping in the order of the file. Non-zero ends the walk with that value. */

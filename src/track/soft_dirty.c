@@ -13,6 +13,8 @@
  *	now      |-----a-----|             made anew at the old place: new
  *	now      |-----a---------|         grown: its old part is untracked, MERGED
  *
+ *  - a page that KSM merges with others loses the bit: what is in a mapping that KSM works in is
+ *    untracked while it is at work;
  *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
  *    file keeps what was written: the content of shared memory is compared, as hash does.
  *
@@ -33,11 +35,12 @@
 #include "target/smaps.h"
 #include "target/stop.h"
 #include "track/content.h"
-#include "track/zero.h"
 #include "track/kinds.h"
 #include "track/known.h"
+#include "track/ksm.h"
 #include "track/probe.h"
 #include "track/tracker.h"
+#include "track/zero.h"
 
 #define POPULATED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)
 
@@ -47,6 +50,7 @@ struct soft {
 	struct sdi_kinds kinds;
 	struct sdi_content *content;	/* of shared memory */
 	struct sdi_zero zero;
+	uint64_t ksm_scans;		/* as of the last SDI_TAKE */
 };
 
 /* One collect(). */
@@ -166,12 +170,13 @@ static int push(struct round *r, const struct sdi_vma *v, uint32_t why, uint32_t
 	return sdi_ranges_push(r->found, from, to, why | sdi_vma_kind(v), reason);
 }
 
-static int push_hugetlb(struct round *r, const struct sdi_vma *v)
+/* Whatever is in it. */
+static int push_untracked(struct round *r, const struct sdi_vma *v, uint32_t reason)
 {
 	struct sdi_ranges pages = { 0 };
 	int err = sdi_populated(&r->tr->target, r->tr->pagemap, &r->tr->maps,
 				MAX(v->start, r->tr->from), MIN(v->end, r->tr->to),
-				SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_HUGETLB, &pages);
+				SOFTDIRTY_UNTRACKED, reason, &pages);
 
 	if (!err)
 		err = sdi_ranges_push_all(r->found, &pages);
@@ -265,6 +270,11 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 	return err;
 }
 
+static int push_mergeable(void *arg, const struct sdi_vma *v, uint32_t flags)
+{
+	return flags & SDI_SMAP_MERGEABLE ? push_untracked(arg, v, SOFTDIRTY_REASON_KSM) : 0;
+}
+
 static int push_mapping(struct round *r, const struct sdi_vma *v)
 {
 	uint32_t kind = sdi_kinds_find(&r->s->kinds, v);
@@ -274,7 +284,7 @@ static int push_mapping(struct round *r, const struct sdi_vma *v)
 	if (r->lost)
 		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST);
 	if (kind & SDI_SMAP_HUGETLB)
-		return push_hugetlb(r, v);
+		return push_untracked(r, v, SOFTDIRTY_REASON_HUGETLB);
 	if (kind & SDI_SMAP_SPECIAL)
 		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_SPECIAL);
 	return push_bits(r, v);
@@ -298,6 +308,8 @@ static int collect(struct round *r, enum sdi_collect how)
 		err = sdi_ranges_push_all(r->found, &r->fresh);
 	for (size_t i = 0; i < r->tr->maps.n && !err; i++)
 		err = push_mapping(r, &r->tr->maps.v[i]);
+	if (!err && sdi_ksm_ran(s->ksm_scans))
+		err = sdi_smaps_each(&r->tr->target, push_mergeable, r);
 	if (!err && how == SDI_TAKE)
 		err = sdi_known_set(&s->known, &r->tr->maps);
 	return err;
@@ -307,11 +319,15 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 {
 	struct round r = { .tr = tr, .s = tr->state, .found = found };
 
+	uint64_t scans = sdi_ksm_scans();
+
 	sdi_zero_before(&r.s->zero, 0);
 	int err = collect(&r, how);
 
-	if (how == SDI_TAKE)
+	if (how == SDI_TAKE) {
 		sdi_zero_taken(&r.s->zero);
+		r.s->ksm_scans = scans;
+	}
 	sdi_ranges_fini(&r.dirty);
 	sdi_ranges_fini(&r.fresh);
 	return err;

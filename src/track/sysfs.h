@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Numbers in /sys/kernel/mm: what the kernel does to pages of all processes. */
+#ifndef SDI_TRACK_SYSFS_H
+#define SDI_TRACK_SYSFS_H
+
+#include <stdint.h>
+
+#define SDI_UNKNOWN UINT64_MAX
+
+/*
+ * The number in /sys/kernel/mm/NAME. 0: there is no such file on a machine that has others; SDI_UNKNOWN:
+ * nobody says, as in a chroot.
+ */
+uint64_t sdi_sysfs_number(const char *name);
+
+#endif
