@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "softdirty.h"
 #include "target/mounts.h"
+#include "target/procmap.h"
 
 enum { EMPTY_TRIES = 20 };	/* a process between two memories (exec) shows no mapping */
 
@@ -132,10 +133,33 @@ bool sdi_maps_parse_line(const char *line, struct sdi_maps_line *ret)
 struct walk {
 	sdi_maps_fn *fn;
 	void *arg;
-	bool any;
+	int fd;
+	uint64_t end;	/* of what was visited; 0: nothing yet */
 };
 
-/* An odd line would hide a mapping. */
+/*
+ * Linux 7.2 reads the file without mmap_lock, and now and then leaves out a part of what was mapped all
+ * the time, if mappings are split and joined meanwhile. So it is asked about each gap. -EIO: an odd
+ * line would hide a mapping.
+ */
+static int visit_gap(struct walk *w, uint64_t to)
+{
+	char line[SDI_PROCMAP_LINE];
+	struct sdi_maps_line l;
+
+	while (w->end < to && !sdi_procmap_line(w->fd, w->end, line)) {
+		if (!sdi_maps_parse_line(line, &l))
+			return -EIO;
+		if (l.vma.start >= to)
+			break;
+		int err = w->fn(w->arg, &l);
+		if (err)
+			return err;
+		w->end = l.vma.end;
+	}
+	return 0;
+}
+
 static int visit_line(void *arg, char *line)
 {
 	struct walk *w = arg;
@@ -143,7 +167,10 @@ static int visit_line(void *arg, char *line)
 
 	if (!sdi_maps_parse_line(line, &l))
 		return -EIO;
-	w->any = true;
+	int err = visit_gap(w, l.vma.start);
+	if (err)
+		return err;
+	w->end = MAX(w->end, l.vma.end);
 	return w->fn(w->arg, &l);
 }
 
@@ -155,9 +182,10 @@ int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg)
 		autoclose int fd = sdi_target_openat(t, "maps", O_RDONLY);
 		if (fd < 0)
 			return fd == -EACCES ? -EPERM : fd;
+		w.fd = fd;
 		int err = sdi_each_line(fd, visit_line, &w);
-		if (err || w.any)
-			return err;
+		if (err || w.end)
+			return err ? err : visit_gap(&w, UINT64_MAX);
 		if (sdi_target_alive(t))
 			break;
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);

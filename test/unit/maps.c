@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The parser of /proc/PID/maps, and our own maps read through it while they change. */
 #include "target/maps.h"
+#include "target/procmap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,6 +213,46 @@ static void a_file_is_memory_where_tmpfs_is_mounted(void)
 	T_EQ(flags_in(disk), shared);
 }
 
+static int same_as_asked(void *arg, const struct sdi_maps_line *l)
+{
+	char line[SDI_PROCMAP_LINE];
+	struct sdi_maps_line asked;
+	int err = sdi_procmap_line(*(int *)arg, l->vma.start, line);
+
+	if (l->vma.flags & SDI_VMA_KERNEL)
+		return 0;
+	if (err)
+		return err;
+	T_OK(sdi_maps_parse_line(line, &asked));
+	T_OK(asked.vma.start == l->vma.start && asked.vma.end == l->vma.end);
+	T_OK(asked.vma.flags == l->vma.flags && asked.vma.ident == l->vma.ident);
+	T_OK(asked.vma.base == l->vma.base && asked.offset == l->offset);
+	T_STREQ(asked.name, l->name);
+	return 0;
+}
+
+/* One by one, as gaps are. */
+static void asked_for_one_mapping_the_kernel_says_the_same(void)
+{
+	const long page = sysconf(_SC_PAGESIZE);
+	char *ring = mmap(NULL, 3 * page, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	char line[SDI_PROCMAP_LINE];
+	struct sdi_target t;
+
+	T_MUST(!sdi_target_open(0, &t) && !munmap(ring + page, page));
+	int err = sdi_maps_each(&t, same_as_asked, &fd);
+	if (err == -ENOTTY)
+		t_skip("no PROCMAP_QUERY (Linux 6.11)");
+	else
+		T_EQ(err, 0);
+	T_OK(err || sdi_procmap_line(fd, UINT64_MAX - page, line) == -ENOENT);
+	sdi_target_close(&t);
+	close(fd);
+	munmap(ring, page);
+	munmap(ring + 2 * page, page);
+}
+
 /* Maps and unmaps pages at random places of a reserved area until it is killed. */
 static void churn(char *base, long page)
 {
@@ -263,6 +305,7 @@ int main(void)
 	T_RUN(kind_follows_from_the_mapping);
 	T_RUN(a_long_file_is_read_whole);
 	T_RUN(a_file_is_memory_where_tmpfs_is_mounted);
+	T_RUN(asked_for_one_mapping_the_kernel_says_the_same);
 	T_RUN(maps_that_change_meanwhile_stay_in_order);
 	return t_done();
 }
