@@ -373,15 +373,15 @@ static void a_client_without_descriptors_loses_nothing(void)
 /* The list came, but there is no room to map it. */
 static void a_client_without_memory_loses_nothing(void)
 {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	T_SKIP("sanitizers need address space themselves");
+#endif
 	struct k_target t = k_start();
 	struct softdirty *sd = k_must_open(t.pid);
 	const struct softdirty_range *r;
 	struct rlimit old, none;
 	size_t n;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	T_SKIP("sanitizers need address space themselves");
-#endif
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	k_write(&t, 31);
 	T_MUST(!getrlimit(RLIMIT_AS, &old));
