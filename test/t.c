@@ -181,6 +181,11 @@ static uint64_t clock_ns(clockid_t id)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+bool t_is_slow(void)
+{
+	return getenv("T_SECONDS") != NULL;
+}
+
 uint64_t t_deadline(unsigned seconds)
 {
 	const char *text = getenv("T_SECONDS");

@@ -66,6 +66,9 @@ void t_kill(pid_t pid);
  */
 uint64_t t_deadline(unsigned seconds);
 
+/* Does the environment say so, as of a machine on which everything takes much longer? */
+bool t_is_slow(void);
+
 /* CLOCK_MONOTONIC, nanoseconds; and CPU time of the calling thread. */
 uint64_t t_now(void);
 uint64_t t_cpu(void);

@@ -83,13 +83,13 @@ static int read_bits(struct round *r, bool gently)
 	int err;
 
 	do {
-		any |= sdi_zero_split(&r->s->zero) ? PAGE_IS_PFNZERO : 0;
 		r->dirty.n = 0;
 		err = sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps, any,
 				     gently, tr->from, tr->to, note_dirty, r);
-		/* What was split before it was looked at. */
-		again = !(any & PAGE_IS_PFNZERO) && sdi_zero_split(&r->s->zero);
-	} while (!err && again);
+		/* Only now: of what was split before it was looked at, zero pages count as well. */
+		again = !err && !(any & PAGE_IS_PFNZERO) && sdi_zero_split(&r->s->zero);
+		any |= PAGE_IS_PFNZERO;
+	} while (again);
 	return err;
 }
 
