@@ -31,6 +31,7 @@ static struct sdi_dma look(uint64_t pinned_kib, struct sdi_ranges *pinned)
 	int n = snprintf(status, sizeof(status), "State:\tR\nVmSize:\t4 kB\n"
 			 "VmPin:\t%" PRIu64 " kB\n", pinned_kib);
 
+	fuzz_file("statm", "1", 1);
 	fuzz_file("status", status, n);
 	pinned->n = 0;
 	FUZZ_OK(!sdi_dma_look(&t, &none, false, 0, &dma, pinned));

@@ -16,7 +16,7 @@ static bool is_memory(const void *mountinfo, size_t size)
 	struct sdi_target t = { .self = true, .pidfd = -1, .procfd = fuzz_dir() };
 	struct sdi_mounts m = { 0 };
 
-	fuzz_file("status", "State:\tR\nVmSize:\t4 kB\n", 22);
+	fuzz_file("statm", "1", 1);
 	fuzz_file("mountinfo", mountinfo, size);
 	bool ret = sdi_mounts_memory(&m, &t, DEV);
 	fuzz_file("mountinfo", "", 0);
@@ -30,7 +30,7 @@ static enum sdi_reads reads(const void *mountinfo, size_t size)
 	struct sdi_target t = { .self = true, .pidfd = -1, .procfd = fuzz_dir() };
 	struct sdi_mount m[] = { { .id = 4000000001 }, { .id = 25 } };
 
-	fuzz_file("status", "State:\tR\nVmSize:\t4 kB\n", 22);
+	fuzz_file("statm", "1", 1);
 	fuzz_file("mountinfo", mountinfo, size);
 	sdi_mounts_find(&t, m, 2);
 	return m[1].reads;

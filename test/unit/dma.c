@@ -88,6 +88,7 @@ static struct sdi_dma look(const struct process *p, long pinned_pages, uint64_t 
 {
 	struct sdi_dma dma;
 
+	put(p, "statm", "1 1 1\n");
 	put_status(p, "status", pinned_pages);
 	T_MUST(!try_to_look(p, &dma, n_pages));
 	return dma;
@@ -172,6 +173,7 @@ static void a_main_thread_that_has_ended_hides_no_pins(void)
 
 	T_MUST(!mkdirat(p.dir, "task", 0700) && !mkdirat(p.dir, "task/7", 0700) &&
 	       !mkdirat(p.dir, "task/7/fd", 0700) && !mkdirat(p.dir, "task/7/fdinfo", 0700));
+	put(&p, "statm", "0 0 0\n");
 	put(&p, "status", "State:\tZ\n");
 	put_status(&p, "task/7/status", 0);
 	T_EQ(try_to_look(&p, &dma, &n), 0);
@@ -188,6 +190,7 @@ static void a_status_that_cannot_be_read_is_an_error(void)
 	struct sdi_dma dma;
 	uint64_t n;
 
+	put(&p, "statm", "1 1 1\n");
 	T_EQ(try_to_look(&p, &dma, &n), 0);	/* there is none: it has ended */
 	T_MUST(!mkdirat(p.dir, "status", 0700));
 	T_EQ(try_to_look(&p, &dma, &n), -EISDIR);
