@@ -7,14 +7,18 @@
 #include "base/cleanup.h"
 
 #define HOLD_NS 100000ull
-#define PIECE_MAX (256ull << 20)
+
+bool sdi_pace_is_quick(uint64_t took_ns)
+{
+	return took_ns < HOLD_NS / 4;
+}
 
 void sdi_pace_keep(struct sdi_pace *p, uint64_t took_ns, uint64_t *piece)
 {
 	if (piece && took_ns > HOLD_NS)
 		*piece = MAX(*piece / 2, SDI_PIECE_START);
-	else if (piece && took_ns < HOLD_NS / 4)
-		*piece = MIN(*piece * 2, PIECE_MAX);
+	else if (piece && sdi_pace_is_quick(took_ns))
+		*piece = MIN(*piece * 2, SDI_PIECE_MAX);
 	p->held_ns += took_ns;
 	/* Room for one more such call? */
 	if (p->held_ns + took_ns < HOLD_NS || p->hurry)

@@ -21,6 +21,7 @@
  * more, since full memory may begin at any moment.
  */
 #define SDI_PIECE_START (32ull << 20)
+#define SDI_PIECE_MAX (256ull << 20)
 
 struct sdi_pace {
 	bool hurry;		/* the target is stopped, nobody waits: do not sleep */
@@ -32,5 +33,8 @@ struct sdi_pace {
  * the call is no measure for others.
  */
 void sdi_pace_keep(struct sdi_pace *p, uint64_t took_ns, uint64_t *piece);
+
+/* So quick for half of SDI_PIECE_MAX that there is hardly a page in it? Full memory takes 32 us. */
+bool sdi_pace_is_quick(uint64_t took_ns);
 
 #endif

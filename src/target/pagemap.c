@@ -75,6 +75,28 @@ int sdi_scan_first(int pagemap, const struct sdi_scan *what, uint64_t start, uin
 	return 0;
 }
 
+/* Full memory ends it at once; only page tables that are there and empty take longer than before. */
+int sdi_scan_empty(int pagemap, struct sdi_pace *pace, uint64_t *hop, uint64_t start, uint64_t end,
+		   uint64_t *ret)
+{
+	static const struct sdi_scan any = {
+		.anyof = PAGE_IS_PRESENT | PAGE_IS_SWAPPED, .ret = PAGE_IS_PRESENT,
+	};
+	const uint64_t max_hop = 64ull << 30;
+
+	for (*ret = start; *ret < end;) {
+		uint64_t t0 = sdi_now_ns(), cut = *ret + MIN(*hop, end - *ret);
+		int err = sdi_scan_first(pagemap, &any, *ret, cut, ret);
+		uint64_t took = sdi_now_ns() - t0;
+
+		sdi_pace_keep(pace, took, NULL);
+		if (err || *ret < cut)
+			return err;
+		*hop = sdi_pace_is_quick(took) ? MIN(*hop * 2, max_hop) : SDI_PIECE_MAX;
+	}
+	return 0;
+}
+
 static int ignore(void *arg, uint64_t start, uint64_t end, uint64_t categories)
 {
 	return 0;

@@ -11,6 +11,7 @@
 
 #include "ranges/ranges.h"
 #include "target/maps.h"
+#include "target/pace.h"
 #include "uapi/pagemap_scan.h"
 
 /* What is asked of PAGEMAP_SCAN; the names are those of struct pm_scan_arg. */
@@ -42,6 +43,14 @@ int sdi_scan_mappings(int pagemap, const struct sdi_maps *m, const struct sdi_sc
  * memory of hugetlbfs: with a limit on pages the kernel steps over huge ones. 0 or -errno.
  */
 int sdi_scan_first(int pagemap, const struct sdi_scan *what, uint64_t start, uint64_t end,
+		   uint64_t *ret);
+
+/*
+ * The first populated page of [start, end), or end. The kernel steps quickly over page tables that are
+ * not there, so this is for vast reservations. Only for private anonymous memory. *hop: how far to look at
+ * once, begins with SDI_PIECE_MAX. 0 or -errno.
+ */
+int sdi_scan_empty(int pagemap, struct sdi_pace *pace, uint64_t *hop, uint64_t start, uint64_t end,
 		   uint64_t *ret);
 
 /* Does PAGEMAP_SCAN exist here; and does it know PAGE_IS_GUARD? Tried once by doing. */

@@ -200,19 +200,45 @@ static int append_region(void *arg, uint64_t start, uint64_t end, uint64_t categ
 	return sdi_ranges_append(arg, start, end, 0, 0);
 }
 
-/* Memory of these mappings that no userfaultfd watches (mappings of raw PFNs are not listed). */
-static int find_unregistered(const struct sdi_tracker *tr, const struct sdi_maps *m,
-			     struct sdi_ranges *ret)
+/* One that is not hugetlbfs' and so large that it is worth a call of its own. */
+static bool is_vast(const struct sdi_vma *v)
+{
+	return !(v->flags & SDI_VMA_FILE) && v->end - v->start >= 1ull << 30;
+}
+
+static int append_unregistered(const struct sdi_tracker *tr, const struct sdi_maps *m,
+			       uint64_t start, uint64_t end, struct sdi_ranges *ret)
 {
 	static const struct sdi_scan what = {
 		.inverted = PAGE_IS_WPALLOWED, .mask = PAGE_IS_WPALLOWED, .ret = PAGE_IS_WPALLOWED,
 	};
-	uint64_t end = 0;
 
-	for (size_t i = m->n; i > 0 && !end; i--)
-		if (!(m->v[i - 1].flags & SDI_VMA_KERNEL))
-			end = m->v[i - 1].end;
-	return sdi_scan_mappings(tr->pagemap, m, &what, tr->frozen, 0, end, append_region, ret);
+	return sdi_scan_mappings(tr->pagemap, m, &what, tr->frozen, start, end, append_region, ret);
+}
+
+/*
+ * Memory of these mappings that no userfaultfd watches (mappings of raw PFNs are not listed). A mapping
+ * is watched as a whole, so of a vast one the first page tells.
+ */
+static int find_unregistered(const struct sdi_tracker *tr, const struct sdi_maps *m,
+			     struct sdi_ranges *ret)
+{
+	uint64_t from = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < m->n && !err; i++) {
+		const struct sdi_vma *v = &m->v[i];
+		uint64_t first = v->start + sdi_page_size();
+		bool vast = is_vast(v), last = i + 1 == m->n || v[1].flags & SDI_VMA_KERNEL;
+
+		if (v->flags & SDI_VMA_KERNEL || !(vast || last))
+			continue;
+		err = append_unregistered(tr, m, from, vast ? first : v->end, ret);
+		from = v->end;
+		if (!err && ret->n && vast && ret->r[ret->n - 1].end == first)
+			err = sdi_ranges_append(ret, first, v->end, 0, 0);
+	}
+	return err;
 }
 
 static int tagged_maps(const struct sdi_tracker *tr, struct sdi_ranges *ret)

@@ -92,14 +92,16 @@ static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categ
 /* How much to ask for at once: to step over, see skip_protected(), and to take. */
 struct stride {
 	struct sdi_pace pace;
-	uint64_t skip, take;
+	uint64_t skip, take, hop;
 	bool dense;	/* much was found in the last piece: no step before the next */
+	unsigned empty;	/* so many pieces with hardly a page in them */
+	unsigned vast;	/* from that many on it is worth while to step over more of that */
 };
 
 static struct stride first_stride(const struct sdi_wp_round *r)
 {
 	return (struct stride){ .pace.hurry = r->tr->frozen, .skip = SDI_PIECE_START,
-				.take = SDI_PIECE_START };
+				.take = SDI_PIECE_START, .hop = SDI_PIECE_MAX, .vast = 4 };
 }
 
 #define HUGE (2ull << 20)
@@ -145,6 +147,21 @@ static int skip_protected(struct sdi_wp_round *r, const struct span *span, struc
 	return 0;
 }
 
+/* Vast reservations (20 TiB of a sanitizer's shadow) are scanned in no time, but in many calls. */
+static int skip_empty(struct sdi_wp_round *r, const struct span *span, struct stride *stride,
+		      uint64_t *at, uint64_t end)
+{
+	uint64_t from = *at;
+
+	if (span->class != ANON || stride->empty < stride->vast)
+		return 0;
+	int err = sdi_scan_empty(r->tr->pagemap, &stride->pace, &stride->hop, from, end, at);
+	/* It goes over the same page tables as the calls that it is to save. */
+	stride->vast = *at - from < 16 * SDI_PIECE_MAX ? stride->vast * 2 : 4;
+	stride->empty = 0;
+	return err;
+}
+
 static int scan_piece(struct sdi_wp_round *r, enum class class, uint64_t start, uint64_t end)
 {
 	struct sdi_scan q = question(class, r->how), holes = question(SHARED, SDI_PEEK);
@@ -178,7 +195,9 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 	if (span->class == DISK)
 		return 0;
 	while (at < end && !err) {
-		err = skip_protected(r, span, stride, &at, end);
+		err = skip_empty(r, span, stride, &at, end);
+		if (!err)
+			err = skip_protected(r, span, stride, &at, end);
 		if (err || at == end)
 			break;
 		uint64_t t0 = sdi_now_ns(), cut = next_cut(at, end, stride->take, HUGE);
@@ -191,8 +210,14 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 			cut = next_cut(at, end, HUGEST, HUGEST);
 			err = scan_piece(r, span->class, at, cut);
 		}
-		sdi_pace_keep(&stride->pace, sdi_now_ns() - t0, &stride->take);
+		uint64_t took = sdi_now_ns() - t0;
+
+		sdi_pace_keep(&stride->pace, took, &stride->take);
 		stride->dense = is_dense(r->found, before, at, cut);
+		if (cut - at > SDI_PIECE_MAX / 2 && sdi_pace_is_quick(took))
+			stride->empty++;
+		else
+			stride->empty = 0;
 		at = cut;
 	}
 	return err;
