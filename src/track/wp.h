@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two halves of wp-async: wp_async.c knows what is mapped and registered, wp_scan.c the pages. */
+/*
+ * The parts of wp-async: wp_async.c is the backend, wp_known.c knows the mappings, wp_scan.c the pages.
+ * What returns int returns 0 or -errno.
+ */
 #ifndef SDI_TRACK_WP_H
 #define SDI_TRACK_WP_H
 
@@ -27,10 +30,26 @@ struct sdi_wp_round {
 	struct sdi_ranges zeros;	/* zero pages that were not there before */
 };
 
-/* Push what was written in known mappings; SDI_TAKE begins again. 0 or -errno. */
-int sdi_wp_scan(struct sdi_wp_round *r);
+int sdi_wp_register(int uffd, uint64_t start, uint64_t end);
 
-/* Make sure that no page of what was just registered counts as clean. 0 or -errno. */
+/* Append memory of these mappings that no userfaultfd watches (those of raw PFNs are not listed). */
+int sdi_wp_unregistered(const struct sdi_tracker *tr, const struct sdi_maps *m,
+			struct sdi_ranges *ret);
+
+/* The steps of a round. First: what is fresh, and no longer known or refused? */
+int sdi_wp_find_fresh(struct sdi_wp_round *r);
+int sdi_wp_retry_refused(struct sdi_wp_round *r);
+
+/* For SDI_TAKE: register what is fresh. It is known then, or refused. */
+int sdi_wp_register_fresh(struct sdi_wp_round *r);
+int sdi_wp_join_split(struct sdi_wp_round *r);
+
+/* For SDI_TAKE: make sure that no page of what was just registered counts as clean. */
 int sdi_wp_drop_stale(struct sdi_wp_round *r);
+
+int sdi_wp_push_fresh(struct sdi_wp_round *r);
+
+/* Push what was written in known mappings; SDI_TAKE begins again. */
+int sdi_wp_scan(struct sdi_wp_round *r);
 
 #endif

@@ -18,7 +18,7 @@
 #include "target.h"
 #include "uring.h"
 
-#define SIZE (64l << 20)
+#define SIZE (t_is_slow() ? 16l << 20 : 64l << 20)
 #define REQUEST (1l << 20)
 #define N_PASSES 6
 #define DEPTH 8			/* requests in flight of AIO and io_uring */
