@@ -60,7 +60,8 @@ static int get_pages(struct softdirty *sd, const struct sdi_args *args, struct s
 	ret->pages = malloc(n * sizeof(*lent) + 1);
 	if (!ret->pages)
 		return -ENOMEM;
-	memcpy(ret->pages, lent, n * sizeof(*lent));
+	if (n)
+		memcpy(ret->pages, lent, n * sizeof(*lent));
 	ret->n_pages = n;
 	return 0;
 }

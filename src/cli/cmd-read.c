@@ -97,6 +97,20 @@ static int open_unwatched(pid_t pid, struct softdirty **ret)
 	return softdirty_open(pid, &options, ret);
 }
 
+/*
+ * Closing says that the answer has arrived, and then the mark stays moved. One that has not is only let
+ * go, by our end.
+ */
+static struct softdirty *volatile undelivered;
+
+static void close_delivered(struct softdirty *sd, bool delivered)
+{
+	if (delivered)
+		softdirty_close(sd);
+	else
+		undelivered = sd;
+}
+
 static int try_read(pid_t pid, const struct sdi_args *args)
 {
 	struct sdi_answer answer = { 0 };
@@ -121,9 +135,7 @@ static int try_read(pid_t pid, const struct sdi_args *args)
 		err = deliver(pid, args, &answer);
 	}
 	sdi_answer_fini(&answer);
-	/* Closing says that the answer has arrived, and then the mark stays moved. */
-	if (err <= 0)
-		softdirty_close(sd);
+	close_delivered(sd, err <= 0);
 	return err;
 }
 

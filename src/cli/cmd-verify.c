@@ -61,7 +61,8 @@ static int take_answer(struct verify *v, struct said *ret)
 	ret->r = malloc(ret->n * sizeof(*lent) + 1);
 	if (!ret->r)
 		return -ENOMEM;
-	memcpy(ret->r, lent, ret->n * sizeof(*lent));
+	if (ret->n)
+		memcpy(ret->r, lent, ret->n * sizeof(*lent));
 	return 0;
 }
 
