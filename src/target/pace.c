@@ -17,7 +17,7 @@ void sdi_pace_keep(struct sdi_pace *p, uint64_t took_ns, uint64_t *piece)
 {
 	if (piece && took_ns > HOLD_NS)
 		*piece = MAX(*piece / 2, SDI_PIECE_START);
-	else if (piece && sdi_pace_is_quick(took_ns))
+	else if (piece && took_ns < HOLD_NS * 2 / 5)	/* then twice as much is below it */
 		*piece = MIN(*piece * 2, SDI_PIECE_MAX);
 	p->held_ns += took_ns;
 	/* Room for one more such call? */
