@@ -123,6 +123,34 @@ static void vast_sparse_shared_memory(void)
 	sparse(MAP_SHARED);
 }
 
+/* Most of it is stepped over: what is not must be seen all the same. */
+static void few_pages_of_a_vast_reservation(void)
+{
+	enum { N = 64, EVERY = 3, N_WRITTEN = (N + EVERY - 1) / EVERY };
+	T_TARGET tg = t_start();
+	uint64_t size = vast() * (t_is_slow() ? 2 : 16), part = size / N;
+	uint64_t at[N], list[N_WRITTEN + 1];
+	long mem = t_call(&tg, op_reserve, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS);
+
+	if (mem < 0)
+		T_SKIP("no address space of %llu GiB here", (unsigned long long)(size / GIB));
+	t_call(&tg, t_op_madvise, mem, size, MADV_NOHUGEPAGE);
+	for (uint64_t i = 0, x = 1; i < N; i++) {
+		x = x * 6364136223846793005 + 1442695040888963407;
+		at[i] = (uint64_t)mem + i * part + (x >> 20) % part / t_page_size() * t_page_size();
+		t_call(&tg, t_op_write, at[i]);
+	}
+	t_watch(&tg);
+	clear(&tg);
+	for (uint64_t i = 0; i < N; i += EVERY)
+		t_call(&tg, t_op_write, at[i]);
+	T_EQ(reported(&tg, mem, mem + size, SOFTDIRTY_WRITTEN, list, N_WRITTEN + 1), N_WRITTEN);
+	for (uint64_t i = 0; i < N_WRITTEN; i++)
+		T_EQ(list[i], at[i * EVERY]);
+	T_EQ(reported(&tg, mem, mem + size, SOFTDIRTY_WRITTEN, list, N_WRITTEN + 1), 0);
+}
+
 /* Every other page another protection, so that nothing merges. */
 static long op_many_mappings(long n, long b, long c, long d)
 {
@@ -239,6 +267,7 @@ int main(void)
 	t_need_backend();
 	T_RUN(vast_sparse_memory);
 	T_RUN(vast_sparse_shared_memory);
+	T_RUN(few_pages_of_a_vast_reservation);
 	T_RUN(sixty_thousand_mappings);
 	T_RUN(a_thousand_threads);
 	return t_done();
