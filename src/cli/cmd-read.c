@@ -99,7 +99,7 @@ static int open_unwatched(pid_t pid, struct softdirty **ret)
 
 /*
  * Closing says that the answer has arrived, and then the mark stays moved. One that has not is only let
- * go, by our end.
+ * go, by our end; remembered, so that it does not look like a leak.
  */
 static struct softdirty *volatile undelivered;
 

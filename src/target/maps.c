@@ -147,12 +147,17 @@ static int visit_gap(struct walk *w, uint64_t to)
 	char line[SDI_PROCMAP_LINE];
 	struct sdi_maps_line l;
 
-	while (w->end < to && !sdi_procmap_line(w->fd, w->end, line)) {
+	while (w->end < to) {
+		int err = sdi_procmap_line(w->fd, w->end, line);
+		if (err == -ENOMEM || err == -EINTR || err == -EAGAIN)
+			return err;
+		if (err)
+			break;	/* there is none, or nobody to ask */
 		if (!sdi_maps_parse_line(line, &l))
 			return -EIO;
 		if (l.vma.start >= to)
 			break;
-		int err = w->fn(w->arg, &l);
+		err = w->fn(w->arg, &l);
 		if (err)
 			return err;
 		w->end = l.vma.end;

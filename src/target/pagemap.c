@@ -75,14 +75,17 @@ int sdi_scan_first(int pagemap, const struct sdi_scan *what, uint64_t start, uin
 	return 0;
 }
 
-/* Full memory ends it at once; only page tables that are there and empty take longer than before. */
+/*
+ * Full memory ends it at once. Page tables that are there and empty do not: so much of them takes the
+ * kernel a millisecond or three.
+ */
 int sdi_scan_empty(int pagemap, struct sdi_pace *pace, uint64_t *hop, uint64_t start, uint64_t end,
 		   uint64_t *ret)
 {
 	static const struct sdi_scan any = {
 		.anyof = PAGE_IS_PRESENT | PAGE_IS_SWAPPED, .ret = PAGE_IS_PRESENT,
 	};
-	const uint64_t max_hop = 64ull << 30;
+	const uint64_t max_hop = 4ull << 30;
 
 	for (*ret = start; *ret < end;) {
 		uint64_t t0 = sdi_now_ns(), cut = *ret + MIN(*hop, end - *ret);

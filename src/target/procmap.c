@@ -14,8 +14,13 @@ int sdi_procmap_line(int maps, uint64_t addr, char line[SDI_PROCMAP_LINE])
 		.query_addr = addr, .vma_name_addr = (uintptr_t)name, .vma_name_size = sizeof(name),
 	};
 
-	if (ioctl(maps, PROCMAP_QUERY, &q))
-		return -errno;
+	int err = ioctl(maps, PROCMAP_QUERY, &q) ? -errno : 0;
+	if (err == -ENAMETOOLONG) {	/* then without its name */
+		q.vma_name_addr = q.vma_name_size = 0;
+		err = ioctl(maps, PROCMAP_QUERY, &q) ? -errno : 0;
+	}
+	if (err)
+		return err;
 	snprintf(line, SDI_PROCMAP_LINE, "%llx-%llx %c%c%c%c %08llx %02x:%02x %llu %s",
 		 (unsigned long long)q.vma_start, (unsigned long long)q.vma_end,
 		 q.vma_flags & PROCMAP_QUERY_VMA_READABLE ? 'r' : '-',

@@ -3,17 +3,18 @@
 
 #include "track/sysfs.h"
 
-uint64_t sdi_ksm_scans(void)
+struct sdi_ksm sdi_ksm_look(void)
 {
-	return sdi_sysfs_number("ksm/full_scans");
+	return (struct sdi_ksm){
+		.scans = sdi_sysfs_number("ksm/full_scans"), .runs = sdi_sysfs_number("ksm/run") == 1,
+	};
 }
 
-/* Two scans must find a page the same before it is merged, so a scan that is not over is seen at `run`. */
-bool sdi_ksm_ran(uint64_t scans)
+bool sdi_ksm_ran(const struct sdi_ksm *since)
 {
-	uint64_t now = sdi_ksm_scans();
+	struct sdi_ksm now = sdi_ksm_look();
 
-	return sdi_sysfs_number("ksm/run") == 1 || now == SDI_UNKNOWN || now != scans;
+	return since->runs || now.runs || now.scans == SDI_UNKNOWN || now.scans != since->scans;
 }
 
 bool sdi_ksm_makes_zeros(void)

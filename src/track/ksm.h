@@ -10,9 +10,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Did it run since `scans` was set? And how often by now. */
-bool sdi_ksm_ran(uint64_t scans);
-uint64_t sdi_ksm_scans(void);
+struct sdi_ksm {
+	uint64_t scans;		/* of all memory, since boot */
+	bool runs;
+};
+
+/* What it is doing now. */
+struct sdi_ksm sdi_ksm_look(void);
+
+/* Did it run at any time since then? (Not seen: that it was started and stopped within one scan.) */
+bool sdi_ksm_ran(const struct sdi_ksm *since);
 
 /*
  * Does it put the zero page in place of pages of zeros (if told to, Linux 4.12 commit e86c59b1b12d), or

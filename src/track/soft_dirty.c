@@ -50,7 +50,7 @@ struct soft {
 	struct sdi_kinds kinds;
 	struct sdi_content *content;	/* of shared memory */
 	struct sdi_zero zero;
-	uint64_t ksm_scans;		/* as of the last SDI_TAKE */
+	struct sdi_ksm ksm;		/* as of the last SDI_TAKE */
 };
 
 /* One collect(). */
@@ -308,7 +308,7 @@ static int collect(struct round *r, enum sdi_collect how)
 		err = sdi_ranges_push_all(r->found, &r->fresh);
 	for (size_t i = 0; i < r->tr->maps.n && !err; i++)
 		err = push_mapping(r, &r->tr->maps.v[i]);
-	if (!err && sdi_ksm_ran(s->ksm_scans))
+	if (!err && sdi_ksm_ran(&s->ksm))
 		err = sdi_smaps_each(&r->tr->target, push_mergeable, r);
 	if (!err && how == SDI_TAKE)
 		err = sdi_known_set(&s->known, &r->tr->maps);
@@ -319,14 +319,14 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 {
 	struct round r = { .tr = tr, .s = tr->state, .found = found };
 
-	uint64_t scans = sdi_ksm_scans();
+	struct sdi_ksm ksm = sdi_ksm_look();
 
 	sdi_zero_before(&r.s->zero, 0);
 	int err = collect(&r, how);
 
 	if (how == SDI_TAKE) {
 		sdi_zero_taken(&r.s->zero);
-		r.s->ksm_scans = scans;
+		r.s->ksm = ksm;
 	}
 	sdi_ranges_fini(&r.dirty);
 	sdi_ranges_fini(&r.fresh);

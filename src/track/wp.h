@@ -18,6 +18,8 @@ struct sdi_wp {
 	struct sdi_ranges refused;	/* the kernel refused; flags: the same, reason: why */
 	struct sdi_content *files;	/* of files on a disk, or NULL */
 	struct sdi_zero zero;
+	struct sdi_ranges doubtful;	/* zero pages that were taken for only read, */
+	uint64_t doubtful_ns;		/* the last of them at that time */
 };
 
 /* Everything a round works with. */

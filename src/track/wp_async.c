@@ -269,6 +269,7 @@ static void wp_detach(struct sdi_tracker *tr)
 	sdi_content_close(wp->files);
 	sdi_ranges_fini(&wp->known);
 	sdi_ranges_fini(&wp->refused);
+	sdi_ranges_fini(&wp->doubtful);
 	free(wp);
 	tr->state = NULL;
 }

@@ -360,16 +360,47 @@ static int compare_files(struct sdi_wp_round *r)
 	return err;
 }
 
+/*
+ * The kernel counts a split when it is over, and may take its time after it has put zero pages in, and
+ * these are protected from then on. So what was taken for only read stays doubtful for a while.
+ */
+static int put_aside(struct sdi_wp *wp, struct sdi_ranges *zeros)
+{
+	uint64_t now = sdi_now_ns();
+
+	if (now - wp->doubtful_ns > SECOND)
+		sdi_ranges_reset(&wp->doubtful);
+	if (!zeros->n)
+		return 0;
+	wp->doubtful_ns = now;
+	int err = sdi_ranges_sort(zeros);
+	return err ? err : sdi_ranges_add(&wp->doubtful, zeros);
+}
+
+static int push_zeros(struct sdi_wp_round *r)
+{
+	struct sdi_wp *wp = r->wp;
+	bool any = r->zeros.n || wp->doubtful.n, take = r->how == SDI_TAKE;
+
+	if (!any || !sdi_zero_may_be_written(&wp->zero))
+		return take ? put_aside(wp, &r->zeros) : 0;
+	int err = sdi_ranges_push_all(r->found, &r->zeros);
+	if (!err)
+		err = sdi_ranges_push_all(r->found, &wp->doubtful);
+	if (!err && take)
+		sdi_ranges_reset(&wp->doubtful);
+	return err;
+}
+
 int sdi_wp_scan(struct sdi_wp_round *r)
 {
 	struct sdi_zero *zero = &r->wp->zero;
 
 	sdi_zero_before(zero, SECOND);
 	int err = scan_known(r);
-	if (!err && r->zeros.n && sdi_zero_may_be_written(zero))
-		err = sdi_ranges_push_all(r->found, &r->zeros);
+	if (!err)
+		err = push_zeros(r);
 	if (r->how == SDI_TAKE)
 		sdi_zero_taken(zero);
 	return err ? err : compare_files(r);
 }
-

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "target.h"
@@ -166,16 +167,61 @@ static void zeros_written_and_the_huge_page_split(void)
 	split_with_zeros(__func__, false);
 }
 
-/* Where nobody says whether huge pages were split, as in a chroot. From here on there is no /sys. */
-static void zeros_written_and_split_without_sys(void)
+/* For us and the targets that we start from here on there is another /sys, with nothing in it. */
+static bool cover_sys(void)
 {
 	int root = geteuid() ? CLONE_NEWUSER : 0;
 
-	if (unshare(CLONE_NEWNS | root) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("none", "/sys", "tmpfs", 0, NULL))
+	return !unshare(CLONE_NEWNS | root) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       !mount("none", "/sys", "tmpfs", 0, NULL);
+}
+
+/* Where nobody says whether huge pages were split, as in a chroot. */
+static void zeros_written_and_split_without_sys(void)
+{
+	if (!cover_sys())
 		T_SKIP("not allowed to mount something over /sys");
 	/* The native bit does not tell one zero page from another. */
 	split_with_zeros(__func__, t_backend() == T_SOFT_DIRTY);
+}
+
+static void put(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	T_MUST(f && fputs(text, f) >= 0 && !fclose(f));
+}
+
+/*
+ * The kernel counts a split a moment after it has put zero pages in: what was taken for only read until
+ * then is told later.
+ */
+static void a_split_that_is_counted_late(void)
+{
+	static const char *const dirs[] = { "", "transparent_hugepage", "transparent_hugepage/hugepages-8kB",
+					    "transparent_hugepage/hugepages-8kB/stats" };
+	char path[128];
+
+	if (!cover_sys())
+		T_SKIP("not allowed to mount something over /sys");
+	T_MUST(!mkdir("/sys/kernel", 0755));
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/mm/%s", dirs[i]);
+		T_MUST(!mkdir(path, 0755));
+	}
+	strcat(path, "/split");
+	put("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "8192");
+	put(path, "0");
+	T_TARGET tg = t_start();
+	t_map(&tg, 4, t_page_size(), 0);
+	t_watch(&tg);
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----");
+	put(path, "1");
+	const char *late = t_backend() == T_HASH ? "----" : "-D--";
+	T_STREQ(t_pages(&tg, NULL, 0), late);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), late);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----");
 }
 
 int main(void)
@@ -197,5 +243,6 @@ int main(void)
 	T_RUN(part_of_a_huge_page_unmapped);
 	T_RUN(zeros_written_and_the_huge_page_split);
 	T_RUN(zeros_written_and_split_without_sys);
+	T_RUN(a_split_that_is_counted_late);
 	return t_done();
 }
