@@ -10,7 +10,7 @@
 static int count(void *arg, const struct sdi_vma *v, uint32_t flags)
 {
 	FUZZ_OK(v->start < v->end);
-	FUZZ_OK(!(flags & ~(SDI_SMAP_NEW * 2 - 1)));
+	FUZZ_OK(!(flags & ~(SDI_SMAP_MERGEABLE * 2 - 1)));
 	++*(size_t *)arg;
 	return 0;
 }
