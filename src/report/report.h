@@ -13,6 +13,8 @@
 
 #include "softdirty.h"
 
+enum { SDI_N_REASONS = SOFTDIRTY_REASON_KSM + 1 };
+
 struct sdi_report {
 	pid_t pid;
 	const char *process;		/* its name */

@@ -9,7 +9,6 @@
 #include "report/report.h"
 
 enum { WRITTEN, NEW, UNTRACKED, N_WHYS };
-enum { N_REASONS = SOFTDIRTY_REASON_KSM + 1 };
 
 struct row {			/* of the table by mapping: all mappings of one name */
 	const char *name;
@@ -21,7 +20,7 @@ struct sums {
 	uint64_t pages[N_WHYS];
 	uint64_t populated[N_WHYS];	/* those of them that are populated */
 	uint64_t all_populated;
-	bool reasons[N_WHYS][N_REASONS];
+	bool reasons[N_WHYS][SDI_N_REASONS];
 	struct row *rows;
 	size_t n_rows;
 };
@@ -75,7 +74,7 @@ static void add_up(struct sums *s, const struct sdi_report *r)
 		s->pages[why] += n;
 		if (p.range.flags & SOFTDIRTY_POPULATED)
 			s->populated[why] += n;
-		if (p.range.reason < N_REASONS)
+		if (p.range.reason < SDI_N_REASONS)
 			s->reasons[why][p.range.reason] = true;
 		row_of(s, r, &p)->pages[why] += n;
 	}
@@ -147,7 +146,7 @@ static void put_reasons(FILE *out, const bool *reasons)
 {
 	const char *separator = "   ";
 
-	for (unsigned reason = 1; reason < N_REASONS; reason++) {
+	for (unsigned reason = 1; reason < SDI_N_REASONS; reason++) {
 		if (!reasons[reason])
 			continue;
 		fprintf(out, "%s%s", separator, softdirty_reason_text(reason));

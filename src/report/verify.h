@@ -7,9 +7,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "softdirty.h"
+#include "report/report.h"
 
-enum { SDI_N_WHYS = 3, SDI_N_REASONS = SOFTDIRTY_REASON_KSM + 1 };
+enum { SDI_N_WHYS = 3 };
 
 /* One interval, or the sum of several. All numbers are pages. */
 struct sdi_verify_round {
