@@ -137,6 +137,12 @@ struct walk {
 	uint64_t end;	/* of what was visited; 0: nothing yet */
 };
 
+static int visit(struct walk *w, const struct sdi_maps_line *l)
+{
+	w->end = MAX(w->end, l->vma.end);
+	return w->fn(w->arg, l);
+}
+
 /*
  * Linux 7.2 reads the file without mmap_lock, and now and then leaves out a part of what was mapped all
  * the time, if mappings are split and joined meanwhile. So it is asked about each gap. -EIO: an odd
@@ -157,10 +163,9 @@ static int visit_gap(struct walk *w, uint64_t to)
 			return -EIO;
 		if (l.vma.start >= to)
 			break;
-		err = w->fn(w->arg, &l);
+		err = visit(w, &l);
 		if (err)
 			return err;
-		w->end = l.vma.end;
 	}
 	return 0;
 }
@@ -173,10 +178,7 @@ static int visit_line(void *arg, char *line)
 	if (!sdi_maps_parse_line(line, &l))
 		return -EIO;
 	int err = visit_gap(w, l.vma.start);
-	if (err)
-		return err;
-	w->end = MAX(w->end, l.vma.end);
-	return w->fn(w->arg, &l);
+	return err ? err : visit(w, &l);
 }
 
 int sdi_maps_each(const struct sdi_target *t, sdi_maps_fn *fn, void *arg)

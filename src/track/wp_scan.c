@@ -98,10 +98,12 @@ struct stride {
 	unsigned vast;	/* from that many on it is worth while to step over more of that */
 };
 
+enum { SEEMS_VAST = 4 };
+
 static struct stride first_stride(const struct sdi_wp_round *r)
 {
 	return (struct stride){ .pace.hurry = r->tr->frozen, .skip = SDI_PIECE_START,
-				.take = SDI_PIECE_START, .hop = SDI_PIECE_MAX, .vast = 4 };
+				.take = SDI_PIECE_START, .hop = SDI_PIECE_MAX, .vast = SEEMS_VAST };
 }
 
 #define HUGE (2ull << 20)
@@ -157,7 +159,7 @@ static int skip_empty(struct sdi_wp_round *r, const struct span *span, struct st
 		return 0;
 	int err = sdi_scan_empty(r->tr->pagemap, &stride->pace, &stride->hop, from, end, at);
 	/* It goes over the same page tables as the calls that it is to save. */
-	stride->vast = *at - from < 16 * SDI_PIECE_MAX ? stride->vast * 2 : 4;
+	stride->vast = *at - from < 16 * SDI_PIECE_MAX ? stride->vast * 2 : SEEMS_VAST;
 	stride->empty = 0;
 	return err;
 }

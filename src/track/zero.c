@@ -18,10 +18,12 @@ static uint64_t count_splits(void)
 	uint64_t biggest = sdi_sysfs_number(THP "hpage_pmd_size"), sum = 0;
 	char path[96];
 
+	if (biggest == SDI_UNKNOWN)
+		return SDI_UNKNOWN;
 	for (uint64_t size = 2 * sdi_page_size(); size <= biggest; size *= 2) {
 		snprintf(path, sizeof(path), THP "hugepages-%llukB/stats/split",
 			 (unsigned long long)size >> 10);
-		uint64_t n = biggest == SDI_UNKNOWN ? SDI_UNKNOWN : sdi_sysfs_number(path);
+		uint64_t n = sdi_sysfs_number(path);
 		if (n == SDI_UNKNOWN)
 			return SDI_UNKNOWN;
 		sum += n;
