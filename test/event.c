@@ -192,10 +192,7 @@ static struct verdict judge(const char *got, const char *want, const char *own)
 	struct verdict v = { .wrong = strlen(want) != strlen(got) || strlen(own) != strlen(got) };
 
 	for (size_t i = 0; got[i] && !v.wrong; i++) {
-		/* Of a page that is reported in vain, it does not matter as what. */
-		bool vain = want[i] == '-' && own[i] != '-' && got[i] != '-';
-
-		v.wrong = !vain && !same(got[i], want[i]) && !same(got[i], own[i]);
+		v.wrong = !same(got[i], want[i]) && !same(got[i], own[i]);
 		v.unseen |= got[i] == '-' && want[i] != '-';
 		v.superset |= got[i] != '-' && want[i] == '-';
 	}

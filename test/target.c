@@ -7,6 +7,7 @@
 #include "target.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -203,6 +204,19 @@ long t_op_touch(long start, long n, long step, long d)
 	for (long i = 0; i < n; i++)
 		t_op_write(start + i * step, 0, 0, 0);
 	return 0;
+}
+
+uint64_t t_pagemap_entry(pid_t pid, uintptr_t address)
+{
+	uint64_t entry = 0;
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	T_EQ(pread(fd, &entry, sizeof(entry), (off_t)(address / t_page_size() * sizeof(entry))), 8);
+	close(fd);
+	return entry;
 }
 
 long t_op_fill(long address, long size, long byte, long d)

@@ -65,6 +65,9 @@ void t_map_touched(struct t_target *tg, size_t n_pages);
 uintptr_t t_page(const struct t_target *tg, size_t i);
 size_t t_page_size(void);
 
+/* The entry of that page in the pagemap of a process. */
+uint64_t t_pagemap_entry(pid_t pid, uintptr_t address);
+
 /* Functions for t_call(). They return 0 or -errno, or what the system call returns. */
 t_fn t_op_write;	/* (address): another value than before, one store */
 t_fn t_op_touch;	/* (address, count, step): t_op_write each */

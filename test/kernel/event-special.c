@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "target.h"
+#include "uapi/pagemap_scan.h"
 
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
@@ -123,18 +124,9 @@ static long op_own_protection(long fd, long at, long size, long d)
 	return ioctl((int)fd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
 }
 
-/* Bit 57 of its entry in pagemap. */
 static bool is_protected(pid_t pid, uintptr_t at)
 {
-	uint64_t entry = 0;
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	T_EQ(pread(fd, &entry, sizeof(entry), (off_t)(at / t_page_size() * sizeof(entry))), 8);
-	close(fd);
-	return entry >> 57 & 1;
+	return t_pagemap_entry(pid, at) & PM_ENTRY_UFFD_WP;
 }
 
 /* It would find its memory taken; so another backend watches it. */
