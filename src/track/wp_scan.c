@@ -17,6 +17,10 @@
  * Empty pages of shared mappings must be marked too: a shared page that was written and then dropped
  * from the page table (reclaim, MADV_DONTNEED) leaves an empty entry like any other. Markers cost
  * 2 MiB of page table per GiB; beyond this much shared memory, empty pages count as untracked.
+ *
+ * PAGEMAP_SCAN finds and marks empty entries only since the middle of 2026 (commits 07b4377bdbe7 and
+ * 40de8160ca7f, also in stable kernels; 6.12.90 is without, 6.12.118 with them), and never those of
+ * hugetlbfs. So they are looked for on all kernels, see scan_holes().
  */
 #define MAX_MARKED (16ull << 30)
 
@@ -49,7 +53,7 @@ static struct sdi_scan question(enum class class, enum sdi_collect how)
 
 	if (class == PRIVATE)
 		unwanted |= PAGE_IS_FILE;
-	if (class == SHARED)
+	if (class == SHARED)	/* so that kernels which can mark empty entries mark them all at once */
 		q.anyof = 0;
 	if (class == ANON || class == PRIVATE) {
 		q.inverted = unwanted;
@@ -77,16 +81,6 @@ static int push_written(void *arg, uint64_t start, uint64_t end, uint64_t catego
 		flags |= SOFTDIRTY_HUGE;
 	return sdi_ranges_push(categories & PAGE_IS_PFNZERO ? s->zeros : s->found, start, end, flags,
 			       0);
-}
-
-static int push_unmarked(void *arg, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct sink *s = arg;
-
-	if (categories & SDI_WP_POPULATED)
-		return 0;
-	return sdi_ranges_push(s->found, start, end, SOFTDIRTY_UNTRACKED | s->kind,
-			       SOFTDIRTY_REASON_SPARSE);
 }
 
 /* How much to ask for at once: to step over, see skip_protected(), and to take. */
@@ -164,9 +158,73 @@ static int skip_empty(struct sdi_wp_round *r, const struct span *span, struct st
 	return err;
 }
 
+/*
+ * The kernel stops at the first mapping that is not registered (ENOENT): one that was unmapped or moved
+ * meanwhile, and will be fresh again. What comes after it has to be done all the same, so the halves
+ * are tried, and theirs, as far as needed.
+ */
+static int protect(int uffd, uint64_t mode, uint64_t start, uint64_t end)
+{
+	struct uffdio_writeprotect wp = { .range = { start, end - start }, .mode = mode };
+	uint64_t unit = end - start > 2 * HUGE ? HUGE : sdi_page_size();
+
+	if (!ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
+		return 0;
+	if (errno != ENOENT)
+		return -errno;
+	if (end - start <= unit)
+		return 0;
+	uint64_t middle = (start + (end - start) / 2) & ~(unit - 1);
+	int err = protect(uffd, mode, start, middle);
+	return err ? err : protect(uffd, mode, middle, end);
+}
+
+struct holes {
+	struct sdi_wp_round *r;
+	enum class class;
+	uint64_t at;		/* up to here the page table was seen */
+};
+
+/*
+ * It may have been written and dropped. What is written between the look and the marking counts as clean
+ * from then on, but is said here; and so is what could not be marked, each time.
+ */
+static int push_hole(struct holes *h, uint64_t end)
+{
+	uint32_t kind = SOFTDIRTY_SHARED | SOFTDIRTY_FILE;
+	struct sdi_wp_round *r = h->r;
+
+	if (h->at >= end)
+		return 0;
+	if (h->class == SPARSE)
+		return sdi_ranges_push(r->found, h->at, end, SOFTDIRTY_UNTRACKED | kind,
+				       SOFTDIRTY_REASON_SPARSE);
+	if (r->how == SDI_TAKE)
+		(void)protect(r->wp->uffd, UFFDIO_WRITEPROTECT_MODE_WP, h->at, end);
+	return sdi_ranges_push(r->found, h->at, end, SOFTDIRTY_WRITTEN | kind, 0);
+}
+
+static int step_over_populated(void *arg, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct holes *h = arg;
+	int err = push_hole(h, start);
+
+	h->at = end;
+	return err;
+}
+
+static int scan_holes(struct sdi_wp_round *r, enum class class, uint64_t start, uint64_t end)
+{
+	static const struct sdi_scan populated = { .anyof = SDI_WP_POPULATED };
+	struct holes h = { .r = r, .class = class, .at = start };
+	int err = sdi_scan(r->tr->pagemap, &populated, start, end, step_over_populated, &h);
+
+	return err ? err : push_hole(&h, end);
+}
+
 static int scan_piece(struct sdi_wp_round *r, enum class class, uint64_t start, uint64_t end)
 {
-	struct sdi_scan q = question(class, r->how), holes = question(SHARED, SDI_PEEK);
+	struct sdi_scan q = question(class, r->how);
 	struct sink s = {
 		.found = r->found,
 		.zeros = &r->zeros,
@@ -175,9 +233,7 @@ static int scan_piece(struct sdi_wp_round *r, enum class class, uint64_t start, 
 	int err = sdi_scan(r->tr->pagemap, &q, start, end, push_written, &s);
 
 	/* In this order: what is dropped in between is a hole by then. */
-	if (!err && class == SPARSE)
-		err = sdi_scan(r->tr->pagemap, &holes, start, end, push_unmarked, &s);
-	return err;
+	return err || class < SHARED ? err : scan_holes(r, class, start, end);
 }
 
 /* A run in every 2 MiB, or one that goes on: then a step costs more than it saves. */
@@ -212,6 +268,10 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 			cut = next_cut(at, end, HUGEST, HUGEST);
 			err = scan_piece(r, span->class, at, cut);
 		}
+		/* Kernels up to the middle of 2026 take no pages of other sizes than 2 MiB at all. */
+		if (err == -EINVAL)
+			err = sdi_ranges_push(r->found, at, cut, SOFTDIRTY_UNTRACKED,
+					      SOFTDIRTY_REASON_HUGETLB);
 		uint64_t took = sdi_now_ns() - t0;
 
 		sdi_pace_keep(&stride->pace, took, &stride->take);
@@ -225,26 +285,9 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 	return err;
 }
 
-/*
- * The kernel stops at the first mapping that is not registered (ENOENT): one that was unmapped or moved
- * meanwhile, and will be fresh again. What comes after it has to be done all the same, so the halves
- * are tried, and theirs, as far as needed.
- */
 static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
 {
-	struct uffdio_writeprotect wp = { .range = { start, end - start } };
-	uint64_t unit = end - start > 2 * HUGE ? HUGE : sdi_page_size();
-	int uffd = *(int *)arg;
-
-	if (!ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
-		return 0;
-	if (errno != ENOENT)
-		return -errno;
-	if (end - start <= unit)
-		return 0;
-	uint64_t middle = (start + (end - start) / 2) & ~(unit - 1);
-	int err = unprotect(arg, start, middle, categories);
-	return err ? err : unprotect(arg, middle, end, categories);
+	return protect(*(int *)arg, 0, start, end);
 }
 
 /*
@@ -295,7 +338,8 @@ static enum class classify(const struct sdi_vma *v, uint64_t *budget)
 
 /*
  * Does the piece [start, ...) of v continue the span? Also over a small gap with nothing in it:
- * what is mapped there meanwhile is not registered, so a scan that protects steps over it.
+ * what is mapped there meanwhile is not registered, so a scan that protects steps over it. But not
+ * where holes are looked for.
  */
 static bool continues(const struct span *s, enum class class, const struct sdi_vma *v,
 		      uint64_t start)
@@ -304,7 +348,7 @@ static bool continues(const struct span *s, enum class class, const struct sdi_v
 
 	if (class != s->class)
 		return false;
-	return start == s->end || (v == s->last + 1 && s->end == s->last->end &&
+	return start == s->end || (class < SHARED && v == s->last + 1 && s->end == s->last->end &&
 				   start == v->start && start - s->end < max_gap);
 }
 

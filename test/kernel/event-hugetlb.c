@@ -82,6 +82,21 @@ static void shared_written(void)
 	write_one(MAP_SHARED);
 }
 
+/* The entry is empty then, and the kernel calls an empty entry of hugetlbfs clean. */
+static void shared_written_then_dropped(void)
+{
+	T_TARGET tg = t_start();
+
+	map(&tg, MAP_SHARED);
+	t_call(&tg, t_op_touch, tg.mem, 4, huge_size);
+	t_watch(&tg);
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_MUST(t_call(&tg, t_op_madvise, t_page(&tg, 1), huge_size, MADV_DONTNEED) == 0);
+	T_EVENT(&tg, .want = "-D--", .hash = "-u--", .sd = "uuuu",
+		.why = t_backend() == T_HASH ? "the page table forgets what the file keeps" :
+					       "the native bit has no hugetlb");
+}
+
 static void untouched_page_written(void)
 {
 	T_TARGET tg = t_start();
@@ -151,6 +166,7 @@ int main(void)
 	need_huge_pages();
 	T_RUN(private_written);
 	T_RUN(shared_written);
+	T_RUN(shared_written_then_dropped);
 	T_RUN(untouched_page_written);
 	T_RUN(untouched_pages_read);
 	T_RUN(new_mapping);
