@@ -283,6 +283,9 @@ static int push_mapping(struct round *r, const struct sdi_vma *v)
 		return 0;
 	if (r->lost)
 		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_LOST);
+	/* The file keeps what was written when the page table forgets the page. */
+	if (kind & SDI_SMAP_HUGETLB && v->flags & SDI_VMA_SHARED)
+		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_HUGETLB);
 	if (kind & SDI_SMAP_HUGETLB)
 		return push_untracked(r, v, SOFTDIRTY_REASON_HUGETLB);
 	if (kind & SDI_SMAP_SPECIAL)

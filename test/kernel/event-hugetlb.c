@@ -3,9 +3,11 @@
  * hugetlb: one huge page is the grain. Native soft-dirty never sees these writes, so that backend
  * has to say untracked. Root sets huge pages aside when there are none, and gives them back.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -160,6 +162,70 @@ static void read_of_a_part_of_a_huge_page(void)
 	T_STREQ(got, t_backend() == T_WP_ASYNC ? "DDD" : t_backend() == T_HASH ? "---" : "uuu");
 }
 
+static void set_aside(size_t size, long n)
+{
+	char path[96], text[32];
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages",
+		 size / 1024);
+	snprintf(text, sizeof(text), "%ld", n);
+	t_write_file(path, text);
+}
+
+/* Only root can set them aside, and for the large ones only where memory is not fragmented yet. */
+static size_t another_size(long wanted)
+{
+	DIR *d = opendir("/sys/kernel/mm/hugepages");
+	struct dirent *e;
+	size_t found = 0, kib;
+	char path[96], text[32];
+
+	while (d && !found && (e = readdir(d))) {
+		if (sscanf(e->d_name, "hugepages-%zukB", &kib) != 1 || kib * 1024 == huge_size)
+			continue;
+		set_aside(kib * 1024, wanted);
+		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/free_hugepages",
+			 kib);
+		if (t_read_file(path, text, sizeof(text)) > 0 && strtol(text, NULL, 10) >= wanted)
+			found = kib * 1024;
+		else
+			set_aside(kib * 1024, 0);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+static long op_map_huge(long size, long n, long c, long d)
+{
+	long flags = MAP_ANONYMOUS | MAP_HUGETLB | MAP_PRIVATE |
+		     (long)__builtin_ctzl((unsigned long)size) << MAP_HUGE_SHIFT;
+
+	return (long)mmap(NULL, (size_t)(size * n), PROT_READ | PROT_WRITE, (int)flags, -1, 0);
+}
+
+/* Kernels up to the middle of 2026 take only pages of 2 MiB. What they refuse is untracked. */
+static void written_page_of_another_size(void)
+{
+	size_t size = another_size(2);
+	T_TARGET tg = t_start();
+	char got[4];
+
+	if (!size)
+		T_SKIP("no huge pages of another size, or only root can set them aside");
+	long mem = t_call(&tg, op_map_huge, size, 2);
+	t_call(&tg, t_op_touch, mem, 2, size);
+	set_aside(size, 0);	/* they go with the target */
+	t_watch(&tg);
+	for (int i = 0; i < 2; i++) {
+		t_call(&tg, t_op_write, mem + (long)size + i);
+		t_letters(tg.sd, NULL, SOFTDIRTY_READ_CLEAR, mem, 2, size, got);
+		t_note("pages of %zu KiB: %s", size / 1024, got);
+		T_OK(!strcmp(got, t_backend() == T_SOFT_DIRTY ? "uu" : "-D") ||
+		     (t_backend() == T_WP_ASYNC && !strcmp(got, "uu")));
+	}
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -172,5 +238,6 @@ int main(void)
 	T_RUN(new_mapping);
 	T_RUN(many_written);
 	T_RUN(read_of_a_part_of_a_huge_page);
+	T_RUN(written_page_of_another_size);
 	return t_done();
 }
