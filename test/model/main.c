@@ -3,7 +3,8 @@
  * model - random programs against the specification of the promise (spec.h).
  *
  *	model [--backend NAME|all|none] [--seed N] [--ops N] [--length N] [--keeper COMMAND]
- *						without --ops: T_OPS in the environment, 50000
+ *						without --ops: T_OPS in the environment, or the
+ *						share of T_ALL_OPS for one backend, or 50000
  *	model [--backend NAME|all|none] --replay FILE
  *	model [--backend NAME|all|none] --replays	those of replays.c
  *
@@ -192,6 +193,27 @@ static int run_all(const struct options *o)
 	return n_works ? ret : 77;
 }
 
+static size_t count_backends(void)
+{
+	const struct softdirty_backend *list;
+	size_t n, works = 0;
+
+	if (softdirty_check(0, &list, &n))
+		return 1;
+	for (size_t i = 0; i < n; i++)
+		works += list[i].works;
+	return works ? works : 1;
+}
+
+static uint64_t default_ops(void)
+{
+	const char *each = getenv("T_OPS"), *all = getenv("T_ALL_OPS");
+
+	if (each)
+		return strtoull(each, NULL, 0);
+	return all ? strtoull(all, NULL, 0) / count_backends() : 50000;
+}
+
 static int usage(void)
 {
 	fprintf(stderr, "usage: model [--backend NAME|all] [--seed N] [--ops N] [--length N]"
@@ -207,9 +229,7 @@ int main(int argc, char **argv)
 		{ "keeper", required_argument, NULL, 'k' }, { "replay", required_argument, NULL, 'r' },
 		{ "replays", no_argument, NULL, 'R' },
 		{ 0 } };
-	const char *ops = getenv("T_OPS");
-	struct options o = { .backend = "all", .seed = 1, .length = 1000,
-			     .ops = ops ? strtoull(ops, NULL, 0) : 50000 };
+	struct options o = { .backend = "all", .seed = 1, .length = 1000, .ops = default_ops() };
 	int c;
 
 	if (argc == 2 && !strcmp(argv[1], "--target"))

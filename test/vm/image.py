@@ -20,10 +20,10 @@ from tests import vm_tests
 # all of them.
 SLOWER = 10
 LONGEST_SECONDS = 240
-# How long tests run that do something at random, or very often; and how many steps of the model, for
-# each of at least two backends.
+# How long tests run that do something at random, or very often; and how many steps of the model, with
+# all backends together.
 RANDOM_SECONDS = 3
-MODEL_STEPS = 25000
+MODEL_STEPS = 50000
 DISK_BYTES = 320 << 20      # as in setup.c
 MODULES = ['zstd', 'lz4', 'lzo_rle', 'zram', 'loop', 'fuse']
 DIRECTORIES = ['bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'var/tmp', 'etc', 'lib/modules']
@@ -34,7 +34,7 @@ def plan(tests, build):
     for t in tests:
         inside = lambda word: word.replace(str(build), '/build')
         lines.append(f"seconds {min(t['timeout'] * SLOWER, LONGEST_SECONDS)}")
-        lines += [f'env T_SECONDS={RANDOM_SECONDS}', f'env T_OPS={MODEL_STEPS}']
+        lines += [f'env T_SECONDS={RANDOM_SECONDS}', f'env T_ALL_OPS={MODEL_STEPS}']
         lines += [f'env {k}={inside(v)}' for k, v in t['env'].items()]
         lines += [f'arg {inside(a)}' for a in t['cmd']]
         lines.append(f"test {t['name']}")
