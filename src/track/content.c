@@ -232,20 +232,32 @@ static void list_block(struct look *l, size_t r)
 	}
 }
 
+/*
+ * A page of zeros is what anonymous memory was born as, whether a page stands for it or not. A page of a
+ * file was born as what the file holds; the zero page in its place is what KSM made of a copy.
+ */
+static uint64_t born_or_not(const struct look *l, const struct sdi_vma *v, int i)
+{
+	bool shared = v->flags & SDI_VMA_SHARED, file = v->flags & SDI_VMA_FILE;
+
+	if (!shared && !file && l->value[i] == l->c->zero)
+		return BORN;
+	if (!shared && file && l->kind[i] & SOFTDIRTY_ZERO)
+		return l->c->zero;
+	return l->value[i];
+}
+
 /* Compare the part of the mapping that lies in this block. */
 static int report(struct look *l, const struct block *b, const struct sdi_vma *v)
 {
-	bool anonymous = !(v->flags & (SDI_VMA_FILE | SDI_VMA_SHARED));
 	uint64_t from = MAX(MAX(v->start, l->first), l->tr->from);
 	uint64_t to = MIN(MIN(v->end, block_end(l)), l->tr->to);
 
 	for (; from < to; from += l->c->page) {
 		int i = (from - l->first) / l->c->page;
-		uint64_t before = b ? b->value[i] : BORN, now = l->value[i];
+		uint64_t before = b ? b->value[i] : BORN, now = born_or_not(l, v, i);
 
-		/* A page of zeros is what it was born as, whether a page stands for it or not. */
-		if (anonymous && now == l->c->zero)
-			now = l->value[i] = BORN;
+		l->value[i] = now;
 		uint32_t kind = l->kind[i] ? l->kind[i] : sdi_vma_kind(v);
 		int err = 0;
 

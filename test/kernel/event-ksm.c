@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Pages merged by KSM: the content stays, but the kernel drops the write protection (Linux 6.18). */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "target.h"
 
@@ -73,13 +75,41 @@ static void written_and_merged(void)
 	T_EVENT(&tg, .want = "D*8", .lasting_reason = true);
 }
 
+/* Memory that was not zero before. */
+static void map_anonymous(struct t_target *tg)
+{
+	t_map(tg, 8, t_page_size(), 0);
+	t_call(tg, t_op_fill, tg->mem, 8 * tg->unit, 0x5a);
+}
+
+static long op_map_file(long mem, long size, long c, long d)
+{
+	char path[64];
+	char *p = (char *)mem;
+	int fd = t_temp_file(path);
+
+	if (fd < 0)
+		return fd;
+	unlink(path);
+	for (long i = 0; i < size; i++)
+		if (write(fd, "Z", 1) != 1)
+			return -errno;
+	p = mmap(p, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0);
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+static void map_private_file(struct t_target *tg)
+{
+	t_slot(tg, 8 * t_page_size(), t_page_size());
+	T_MUST(t_call(tg, op_map_file, tg->mem, 8 * tg->unit) == 0);
+}
+
 /* Filled with zeros, and replaced by the zero page: what it holds was written. */
-static void written_with_zeros_and_merged(void)
+static void fill_with_zeros_and_merge(void (*map)(struct t_target *), const char *name)
 {
 	T_TARGET tg = t_start();
 
-	t_map(&tg, 8, t_page_size(), 0);
-	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0x5a);
+	map(&tg);
 	t_watch(&tg);
 	if (t_call(&tg, t_op_madvise, tg.mem, 8 * tg.unit, MADV_MERGEABLE))
 		T_SKIP("no KSM on this kernel");
@@ -91,8 +121,19 @@ static void written_with_zeros_and_merged(void)
 	if (number(KSM "ksm_zero_pages") < 8)
 		t_skip("KSM merged nothing in five seconds, or does not tell (Linux 6.6)");
 	else
-		T_EVENT(&tg, .want = "D*8", .lasting_reason = t_backend() == T_SOFT_DIRTY);
+		T_EVENT_NAMED(&tg, name, .want = "D*8",
+			      .lasting_reason = t_backend() == T_SOFT_DIRTY);
 	t_write_file(KSM "use_zero_pages", "0");
+}
+
+static void written_with_zeros_and_merged(void)
+{
+	fill_with_zeros_and_merge(map_anonymous, t_name());
+}
+
+static void file_page_written_with_zeros_and_merged(void)
+{
+	fill_with_zeros_and_merge(map_private_file, t_name());
 }
 
 int main(void)
@@ -108,5 +149,6 @@ int main(void)
 	T_RUN(merged_then_written);
 	T_RUN(written_and_merged);
 	T_RUN(written_with_zeros_and_merged);
+	T_RUN(file_page_written_with_zeros_and_merged);
 	return t_done();
 }
