@@ -32,6 +32,7 @@
 #include "target/pace.h"
 #include "target/stop.h"
 #include "track/content.h"
+#include "track/release.h"
 #include "track/wp.h"
 #include "uapi/userfaultfd.h"
 
@@ -89,6 +90,13 @@ static int try_tracking(int uffd, int pagemap, volatile char *mem, struct sdi_wh
 
 static int wp_probe(struct sdi_why *why)
 {
+	char release[65];
+
+	if (sdi_release_harms(release)) {
+		sdi_why(why, "Linux %s may lose what a process writes while its pages are protected "
+			"(CVE-2024-36943, mended in 6.8.10)", release);
+		return -EOPNOTSUPP;
+	}
 	autoclose int uffd = syscall(SYS_userfaultfd, SDI_UFFD_FLAGS);
 
 	if (uffd < 0) {
