@@ -181,6 +181,16 @@ static int register_run(struct sdi_wp_round *r, size_t from, size_t to)
 	return err;
 }
 
+/* The whole mapping, if it has grown: a part of it would split it, see sdi_wp_join_split(). */
+static int register_again(struct sdi_wp_round *r, const struct softdirty_range *q)
+{
+	const struct sdi_vma *v = sdi_maps_find(&r->tr->maps, q->start);
+	bool covers = v && v->start <= q->start && v->end >= q->end;
+
+	return covers ? sdi_wp_register(r->wp->uffd, v->start, v->end) :
+			sdi_wp_register(r->wp->uffd, q->start, q->end);
+}
+
 /*
  * A refusal may pass: the target gave up its own userfaultfd, memory is there again, the mapping was
  * gone for just that moment, or the same file is mapped there again and can be written now. What
@@ -194,7 +204,7 @@ int sdi_wp_retry_refused(struct sdi_wp_round *r)
 	for (size_t i = 0; i < r->wp->refused.n && !err; i++) {
 		struct softdirty_range *q = &r->wp->refused.r[i];
 
-		if (!sdi_wp_register(r->wp->uffd, q->start, q->end))
+		if (!register_again(r, q))
 			err = sdi_ranges_push(&r->fresh, q->start, q->end, q->flags, 0);
 		else
 			err = sdi_ranges_append(&keep, q->start, q->end, q->flags, q->reason);

@@ -135,6 +135,28 @@ static void memfd_mapped_for_reading_then_for_writing(void)
 		.why = "compared for the first time");
 }
 
+static long op_mremap_larger(long start, long size, long c, long d)
+{
+	void *p = mremap((void *)start, (size_t)size, (size_t)size + t_page_size(), MREMAP_MAYMOVE);
+
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+/* Watched again in part, the mapping would be two, which mremap() refuses. */
+static void memfd_mapped_for_reading_then_a_larger_one_for_writing(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+
+	T_MUST(t_call(&tg, t_op_munmap, t_page(&tg, 2), 2 * tg.unit) == 0);
+	T_MUST(t_call(&tg, op_mmap_read_only, tg.mem, 2 * tg.unit, fd) == 0);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_FIXED, fd) == 0);
+	if (t_backend() == T_WP_ASYNC)
+		T_STREQ(t_pages(&tg, NULL, 0), "nnnn");
+	T_EQ(t_call(&tg, op_mremap_larger, tg.mem, 4 * tg.unit), 0);
+}
+
 /* One mapping of the file cannot be written, a later one can; it is written between two looks. */
 static void memfd_writable_only_in_another_place(void)
 {
@@ -396,6 +418,7 @@ int main(void)
 	T_RUN(memfd_new_mapping);
 	T_RUN(memfd_mapped_again_at_the_same_place);
 	T_RUN(memfd_mapped_for_reading_then_for_writing);
+	T_RUN(memfd_mapped_for_reading_then_a_larger_one_for_writing);
 	T_RUN(memfd_writable_only_in_another_place);
 	T_RUN(private_file_read);
 	T_RUN(private_file_written);
