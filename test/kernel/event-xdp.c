@@ -49,6 +49,10 @@ static void memory_of_an_xdp_socket(void)
 	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_PINNED);
 	T_EQ(t_call(&tg, t_op_close, fd), 0);
 	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "DDDD");
+	/* The kernel lets go of them a moment after close(); clear_refs does not clear pinned pages
+	 * (Linux 5.11 commit 9348b73c2e1b, also in 5.10.y). */
+	for (int i = 0; i < 100 && strcmp(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----"); i++)
+		t_sleep_ms(20);
 	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----");
 }
 
