@@ -93,7 +93,8 @@ static void shared_written_then_dropped(void)
 	t_call(&tg, t_op_touch, tg.mem, 4, huge_size);
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_MUST(t_call(&tg, t_op_madvise, t_page(&tg, 1), huge_size, MADV_DONTNEED) == 0);
+	if (t_call(&tg, t_op_madvise, t_page(&tg, 1), huge_size, MADV_DONTNEED))
+		T_SKIP("pages of hugetlb cannot be dropped (before Linux 5.18)");
 	T_EVENT(&tg, .want = "-D--", .hash = "-u--", .sd = "uuuu",
 		.why = t_backend() == T_HASH ? "the page table forgets what the file keeps" :
 					       "the native bit has no hugetlb");
