@@ -156,25 +156,11 @@ static int skip_empty(struct sdi_wp_round *r, const struct span *span, struct st
 	return err;
 }
 
-/*
- * The kernel stops at the first mapping that is not registered (ENOENT): one that was unmapped or moved
- * meanwhile, and will be fresh again. What comes after it has to be done all the same, so the halves
- * are tried, and theirs, as far as needed.
- */
 static int protect(int uffd, uint64_t mode, uint64_t start, uint64_t end)
 {
 	struct uffdio_writeprotect wp = { .range = { start, end - start }, .mode = mode };
-	uint64_t unit = end - start > 2 * HUGE ? HUGE : sdi_page_size();
 
-	if (!ioctl(uffd, UFFDIO_WRITEPROTECT, &wp))
-		return 0;
-	if (errno != ENOENT)
-		return -errno;
-	if (end - start <= unit)
-		return 0;
-	uint64_t middle = (start + (end - start) / 2) & ~(unit - 1);
-	int err = protect(uffd, mode, start, middle);
-	return err ? err : protect(uffd, mode, middle, end);
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
 }
 
 struct holes {
@@ -184,14 +170,19 @@ struct holes {
 	uint64_t at;		/* up to here the page table was seen */
 };
 
-/* So much takes 0.2 ms, the first time. */
+/*
+ * So much takes 0.2 ms, the first time. What cannot be marked (it was unmapped meanwhile; it is a part of
+ * a page of hugetlbfs that is larger than 2 MiB) will be said again.
+ */
 static void mark_hole(const struct holes *h, uint64_t end)
 {
-	for (uint64_t at = h->at, cut; at < end; at = cut) {
+	int err = 0;
+
+	for (uint64_t at = h->at, cut; at < end && !err; at = cut) {
 		uint64_t t0 = sdi_now_ns();
 
 		cut = next_cut(at, end, SDI_PIECE_START, HUGE);
-		protect(h->r->wp->uffd, UFFDIO_WRITEPROTECT_MODE_WP, at, cut);
+		err = protect(h->r->wp->uffd, UFFDIO_WRITEPROTECT_MODE_WP, at, cut);
 		sdi_pace_keep(h->pace, sdi_now_ns() - t0, NULL);
 	}
 }
@@ -298,9 +289,23 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 	return err;
 }
 
+/*
+ * The kernel stops at the first mapping that is not registered (ENOENT): one that was unmapped or moved
+ * meanwhile, and will be fresh again. What comes after it has to be done all the same, so the halves
+ * are tried, and theirs, as far as needed.
+ */
 static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
 {
-	return protect(*(int *)arg, 0, start, end);
+	uint64_t unit = end - start > 2 * HUGE ? HUGE : sdi_page_size();
+	int err = protect(*(int *)arg, 0, start, end);
+
+	if (err != -ENOENT)
+		return err;
+	if (end - start <= unit)
+		return 0;
+	uint64_t middle = (start + (end - start) / 2) & ~(unit - 1);
+	err = unprotect(arg, start, middle, categories);
+	return err ? err : unprotect(arg, middle, end, categories);
 }
 
 /*
@@ -351,8 +356,8 @@ static enum class classify(const struct sdi_vma *v, uint64_t *budget)
 
 /*
  * Does the piece [start, ...) of v continue the span? Also over a small gap with nothing in it:
- * what is mapped there meanwhile is not registered, so a scan that protects steps over it. But not
- * where holes are looked for.
+ * what is mapped there meanwhile is not registered, so a scan that protects steps over it. But each
+ * mapping is a span of its own where holes are looked for: a call that marks them is for one.
  */
 static bool continues(const struct span *s, enum class class, const struct sdi_vma *v,
 		      uint64_t start)
@@ -361,7 +366,9 @@ static bool continues(const struct span *s, enum class class, const struct sdi_v
 
 	if (class != s->class)
 		return false;
-	return start == s->end || (class < SHARED && v == s->last + 1 && s->end == s->last->end &&
+	if (class >= SHARED)
+		return v == s->last && start == s->end;
+	return start == s->end || (v == s->last + 1 && s->end == s->last->end &&
 				   start == v->start && start - s->end < max_gap);
 }
 

@@ -44,7 +44,7 @@ static void all_is_unprotected_around_a_stranger(void)
 		T_EQ(protected(p), N);
 		T_MUST(mmap(q, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 			    -1, 0) == q);
-		T_EQ(protect(uffd, 0, (uintptr_t)p, (uintptr_t)p + N * page), 0);
+		T_EQ(unprotect(&uffd, (uintptr_t)p, (uintptr_t)p + N * page, 0), 0);
 		T_EQ(protected(p), 0);
 	}
 	munmap(p, N * page);
