@@ -13,11 +13,13 @@ static unsigned number(unsigned major, unsigned minor, unsigned patch)
 	return major << 20 | (minor & 0x3ff) << 10 | (patch & 0x3ff);
 }
 
+/* What is no version may be any. */
 static bool is_harmful(const char *version)
 {
 	unsigned major = 0, minor = 0, patch = 0;
 
-	sscanf(version, "%u.%u.%u", &major, &minor, &patch);
+	if (sscanf(version, "%u.%u.%u", &major, &minor, &patch) < 2)
+		return true;
 	unsigned v = number(major, minor, patch);
 	return v >= number(6, 7, 0) && v < number(6, 8, 10);
 }

@@ -181,11 +181,17 @@ static int register_run(struct sdi_wp_round *r, size_t from, size_t to)
 	return err;
 }
 
-/* The whole mapping, if it has grown: a part of it would split it, see sdi_wp_join_split(). */
+/*
+ * The whole mapping, if it has grown: a part of it would split it, see sdi_wp_join_split(). Not if some of
+ * it is known, see sdi_wp_register_fresh().
+ */
 static int register_again(struct sdi_wp_round *r, const struct softdirty_range *q)
 {
+	const struct sdi_ranges *known = &r->wp->known;
 	const struct sdi_vma *v = sdi_maps_find(&r->tr->maps, q->start);
-	bool covers = v && v->start <= q->start && v->end >= q->end;
+	size_t k = v ? sdi_ranges_find(known, v->start) : 0;
+	bool covers = v && v->start <= q->start && v->end >= q->end &&
+		      (k == known->n || known->r[k].start >= v->end);
 
 	return covers ? sdi_wp_register(r->wp->uffd, v->start, v->end) :
 			sdi_wp_register(r->wp->uffd, q->start, q->end);

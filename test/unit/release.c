@@ -24,6 +24,7 @@ static void from_6_7_to_6_8_9(void)
 		{ "6.8.0-31-generic", "Ubuntu 6.8.0-31.31-generic 6.8.1\n", true },
 		{ "6.8.0-90-generic", "Ubuntu 6.8.0-90.91-generic 6.8.12\n", false },
 		{ "6.8.0-90-generic", "", true },
+		{ "6.8.0-90-generic", "something else\n", true },
 	};
 
 	for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++) {
