@@ -78,6 +78,28 @@ static void guard_install(void)
 	T_EQ(t_call(&tg, t_op_poke, t_page(&tg, 2)), -EFAULT);
 }
 
+/*
+ * The kernel clears an entry and expects it to be empty then, but in shared memory a marker stays: it tries
+ * again and again (guard_install_pte_entry(), Linux 6.15 to 7.2). It has to end with the watching.
+ */
+static void guard_install_in_shared_memory(void)
+{
+	T_TARGET tg = t_start();
+
+	t_slot(&tg, 4 * t_page_size(), t_page_size());
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_ANONYMOUS, -1) == 0);
+	if (t_call(&tg, t_op_madvise, t_page(&tg, 1), tg.unit, GUARD_INSTALL))
+		T_SKIP("no MADV_GUARD_INSTALL in shared memory (Linux 6.15)");
+	t_watch(&tg);
+	t_post(&tg, t_op_madvise, t_page(&tg, 2), tg.unit, GUARD_INSTALL);
+	t_sleep_ms(100);
+	t_note("the call has %s", t_idle(&tg) ? "returned" : "to wait for the end of the watching");
+	softdirty_close(tg.sd);
+	tg.sd = NULL;
+	T_EQ(t_wait(&tg), 0);
+	T_EQ(t_call(&tg, t_op_poke, t_page(&tg, 2)), -EFAULT);
+}
+
 static void guard_in_place_at_clear(void)
 {
 	T_TARGET tg = t_start();
@@ -150,6 +172,7 @@ int main(void)
 	T_RUN(write_then_mprotect_to_read_only);
 	T_RUN(unreadable_at_clear_then_written);
 	T_RUN(guard_install);
+	T_RUN(guard_install_in_shared_memory);
 	T_RUN(guard_in_place_at_clear);
 	T_RUN(guard_removed_then_written);
 	T_RUN(write_of_a_sealed_mapping);
