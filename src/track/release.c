@@ -37,6 +37,7 @@ bool sdi_release_harms(char release[65])
 	struct utsname u;
 	char signature[256];
 
+	release[0] = '\0';
 	if (uname(&u))
 		return true;
 	if (sdi_read_text(AT_FDCWD, "/proc/version_signature", signature, sizeof(signature)) < 0)
