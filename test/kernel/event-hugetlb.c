@@ -14,43 +14,73 @@
 
 #include "target.h"
 
-#define POOL "/proc/sys/vm/nr_hugepages"
 #define WANTED 16
 
 static size_t huge_size;
-static long pool_before = -1;
 
-static long pool(void)
+/* The pools of pages that were made larger here, and what they were. */
+static struct {
+	size_t page;
+	long before;
+} grown[8];
+static size_t n_grown;
+
+static void pool_path(char path[96], size_t page, const char *file)
 {
-	char text[32];
+	snprintf(path, 96, "/sys/kernel/mm/hugepages/hugepages-%zukB/%s", page / 1024, file);
+}
 
-	return t_read_file(POOL, text, sizeof(text)) < 0 ? -1 : strtol(text, NULL, 10);
+/* -1: there are no pages of that size. */
+static long pool(size_t page, const char *file)
+{
+	char path[96], text[32];
+
+	pool_path(path, page, file);
+	return t_read_file(path, text, sizeof(text)) < 0 ? -1 : strtol(text, NULL, 10);
+}
+
+static int resize_pool(size_t page, long n)
+{
+	char path[96], text[32];
+
+	pool_path(path, page, "nr_hugepages");
+	snprintf(text, sizeof(text), "%ld", n);
+	return t_write_file(path, text);
 }
 
 static void give_back(void)
 {
-	char text[32];
+	while (n_grown--)
+		resize_pool(grown[n_grown].page, grown[n_grown].before);
+}
 
-	snprintf(text, sizeof(text), "%ld", pool_before);
-	t_write_file(POOL, text);
+/* Only root can, and large ones only where memory is not fragmented yet: see what is free then. */
+static int set_aside(size_t page, long wanted)
+{
+	long before = pool(page, "nr_hugepages");
+
+	if (pool(page, "free_hugepages") >= wanted)
+		return 0;
+	T_MUST(n_grown < sizeof(grown) / sizeof(*grown));
+	int err = resize_pool(page, before + wanted);
+	if (!err) {
+		grown[n_grown].page = page;
+		grown[n_grown++].before = before;
+	}
+	return err;
 }
 
 static void need_huge_pages(void)
 {
 	long long kib = t_proc_number("/proc/meminfo", "Hugepagesize");
-	char text[32];
 
-	if (kib <= 0 || pool() < 0)
+	huge_size = kib > 0 ? (size_t)kib * 1024 : 0;
+	if (!huge_size || pool(huge_size, "nr_hugepages") < 0)
 		t_skip_all("no hugetlb on this kernel");
-	huge_size = (size_t)kib * 1024;
-	if (t_proc_number("/proc/meminfo", "HugePages_Free") >= WANTED)
-		return;
-	pool_before = pool();
-	snprintf(text, sizeof(text), "%ld", pool_before + WANTED);
-	if (t_write_file(POOL, text))
-		t_skip_all("no huge pages are set aside and only root can do that");
 	atexit(give_back);
-	if (t_proc_number("/proc/meminfo", "HugePages_Free") < WANTED)
+	if (set_aside(huge_size, WANTED))
+		t_skip_all("no huge pages are set aside and only root can do that");
+	if (pool(huge_size, "free_hugepages") < WANTED)
 		t_skip_all("memory is too fragmented to set %d huge pages aside", WANTED);
 }
 
@@ -163,34 +193,18 @@ static void read_of_a_part_of_a_huge_page(void)
 	T_STREQ(got, t_backend() == T_WP_ASYNC ? "DDD" : t_backend() == T_HASH ? "---" : "uuu");
 }
 
-static void set_aside(size_t size, long n)
-{
-	char path[96], text[32];
-
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages",
-		 size / 1024);
-	snprintf(text, sizeof(text), "%ld", n);
-	t_write_file(path, text);
-}
-
-/* Only root can set them aside, and for the large ones only where memory is not fragmented yet. */
+/* 0: none that so many can be set aside of. */
 static size_t another_size(long wanted)
 {
 	DIR *d = opendir("/sys/kernel/mm/hugepages");
 	struct dirent *e;
 	size_t found = 0, kib;
-	char path[96], text[32];
 
 	while (d && !found && (e = readdir(d))) {
 		if (sscanf(e->d_name, "hugepages-%zukB", &kib) != 1 || kib * 1024 == huge_size)
 			continue;
-		set_aside(kib * 1024, wanted);
-		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/free_hugepages",
-			 kib);
-		if (t_read_file(path, text, sizeof(text)) > 0 && strtol(text, NULL, 10) >= wanted)
+		if (!set_aside(kib * 1024, wanted) && pool(kib * 1024, "free_hugepages") >= wanted)
 			found = kib * 1024;
-		else
-			set_aside(kib * 1024, 0);
 	}
 	if (d)
 		closedir(d);
@@ -216,7 +230,6 @@ static void written_page_of_another_size(void)
 		T_SKIP("no huge pages of another size, or only root can set them aside");
 	long mem = t_call(&tg, op_map_huge, size, 2);
 	t_call(&tg, t_op_touch, mem, 2, size);
-	set_aside(size, 0);	/* they go with the target */
 	t_watch(&tg);
 	for (int i = 0; i < 2; i++) {
 		t_call(&tg, t_op_write, mem + (long)size + i);
