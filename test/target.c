@@ -292,6 +292,21 @@ long t_op_memfd(long size, long b, long c, long d)
 	return fd;
 }
 
+long t_op_file(long size, long b, long c, long d)
+{
+	char path[64];
+	int fd = t_temp_file(path);
+
+	if (fd < 0)
+		return fd;
+	unlink(path);
+	for (long i = 0; i < size; i++)
+		if (write(fd, "x", 1) != 1)
+			return -errno;
+	fsync(fd);
+	return fd;
+}
+
 #define EXEC_WORD "t-sleep-for-ever"
 
 long t_op_exec(long a, long b, long c, long d)

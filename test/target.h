@@ -82,6 +82,7 @@ t_fn t_op_mlock;	/* (address, size) */
 t_fn t_op_close;	/* (descriptor) */
 t_fn t_op_exec;		/* become another program: it sleeps for ever */
 t_fn t_op_memfd;	/* (size): a new memfd */
+t_fn t_op_file;		/* (size): a new file on a disk without a name, full of 'x' */
 
 enum t_backend { T_WP_ASYNC, T_HASH, T_SOFT_DIRTY };
 

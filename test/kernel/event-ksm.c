@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Pages merged by KSM: the content stays, but the kernel drops the write protection (Linux 6.18). */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "target.h"
 
@@ -82,26 +80,13 @@ static void map_anonymous(struct t_target *tg)
 	t_call(tg, t_op_fill, tg->mem, 8 * tg->unit, 0x5a);
 }
 
-static long op_map_file(long mem, long size, long c, long d)
-{
-	char path[64];
-	char *p = (char *)mem;
-	int fd = t_temp_file(path);
-
-	if (fd < 0)
-		return fd;
-	unlink(path);
-	for (long i = 0; i < size; i++)
-		if (write(fd, "Z", 1) != 1)
-			return -errno;
-	p = mmap(p, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0);
-	return p == MAP_FAILED ? -errno : 0;
-}
-
 static void map_private_file(struct t_target *tg)
 {
+	int fd = (int)t_call(tg, t_op_file, 8 * t_page_size());
+
+	T_MUST(fd >= 0);
 	t_slot(tg, 8 * t_page_size(), t_page_size());
-	T_MUST(t_call(tg, op_map_file, tg->mem, 8 * tg->unit) == 0);
+	T_MUST(t_call(tg, t_op_mmap, tg->mem, 8 * tg->unit, MAP_PRIVATE, fd) == 0);
 }
 
 /* Filled with zeros, and replaced by the zero page: what it holds was written. */

@@ -14,21 +14,6 @@
 #define UNKNOWN "what the file holds where the page table has nothing is not known"
 #define ELSEWHERE "only the page table of the writer notices"
 
-static long op_temp_file(long size, long b, long c, long d)
-{
-	char path[64];
-	int fd = t_temp_file(path);
-
-	if (fd < 0)
-		return fd;
-	unlink(path);
-	for (long i = 0; i < size; i++)
-		if (write(fd, "x", 1) != 1)
-			return -errno;
-	fsync(fd);
-	return fd;
-}
-
 /* Map 4 pages of a memfd or a file. Returns the target's descriptor. */
 static int map(struct t_target *tg, t_fn *file, int flags)
 {
@@ -181,7 +166,7 @@ static void private_file_read(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_PRIVATE);
+	map(&tg, t_op_file, MAP_PRIVATE);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
 	T_EVENT(&tg, .want = "----");
@@ -191,7 +176,7 @@ static void private_file_written(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_PRIVATE);
+	map(&tg, t_op_file, MAP_PRIVATE);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
@@ -203,7 +188,7 @@ static void private_file_copied_page_written(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_PRIVATE);
+	map(&tg, t_op_file, MAP_PRIVATE);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
@@ -216,7 +201,7 @@ static void private_file_paged_out_and_read(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_PRIVATE);
+	map(&tg, t_op_file, MAP_PRIVATE);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
 	t_call(&tg, t_op_read, t_page(&tg, 2));
 	t_watch(&tg);
@@ -235,7 +220,7 @@ static void shared_file_written(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_SHARED);
+	map(&tg, t_op_file, MAP_SHARED);
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
@@ -246,7 +231,7 @@ static void shared_file_written_then_synced(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_SHARED);
+	map(&tg, t_op_file, MAP_SHARED);
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
@@ -258,7 +243,7 @@ static void shared_file_synced_only(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_SHARED);
+	map(&tg, t_op_file, MAP_SHARED);
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
 	T_MUST(t_call(&tg, op_msync, tg.mem, 4 * tg.unit) == 0);
@@ -269,7 +254,7 @@ static void shared_file_read(void)
 {
 	T_TARGET tg = t_start();
 
-	map(&tg, op_temp_file, MAP_SHARED);
+	map(&tg, t_op_file, MAP_SHARED);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
 	/* Which pages around it the kernel maps in passing depends on the moment. */
@@ -298,7 +283,7 @@ static long op_punch(long fd, long size, long c, long d)
 static void shared_file_reclaimed_then_locked(void)
 {
 	T_TARGET tg = t_start();
-	int fd = map(&tg, op_temp_file, MAP_SHARED);
+	int fd = map(&tg, t_op_file, MAP_SHARED);
 
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
@@ -312,7 +297,7 @@ static void shared_file_reclaimed_then_locked(void)
 static void private_file_dropped_then_locked(void)
 {
 	T_TARGET tg = t_start();
-	int fd = map(&tg, op_temp_file, MAP_PRIVATE);
+	int fd = map(&tg, t_op_file, MAP_PRIVATE);
 
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
@@ -326,7 +311,7 @@ static void private_file_dropped_then_locked(void)
 static void shared_file_locked_then_punched(void)
 {
 	T_TARGET tg = t_start();
-	int fd = map(&tg, op_temp_file, MAP_SHARED);
+	int fd = map(&tg, t_op_file, MAP_SHARED);
 
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	T_EQ(t_call(&tg, t_op_mlock, tg.mem, 4 * tg.unit), 0);
@@ -378,7 +363,7 @@ static void memfd_written_by_write(void)
 static void shared_file_written_through_another_mapping(void)
 {
 	T_TARGET tg = t_start();
-	int fd = map(&tg, op_temp_file, MAP_SHARED);
+	int fd = map(&tg, t_op_file, MAP_SHARED);
 
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
@@ -389,7 +374,7 @@ static void shared_file_written_through_another_mapping(void)
 static void shared_file_written_by_write(void)
 {
 	T_TARGET tg = t_start();
-	int fd = map(&tg, op_temp_file, MAP_SHARED);
+	int fd = map(&tg, t_op_file, MAP_SHARED);
 
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
@@ -400,7 +385,7 @@ static void shared_file_written_by_write(void)
 static void private_file_changed_by_write(void)
 {
 	T_TARGET tg = t_start();
-	int fd = map(&tg, op_temp_file, MAP_PRIVATE);
+	int fd = map(&tg, t_op_file, MAP_PRIVATE);
 
 	t_call(&tg, t_op_read, t_page(&tg, 1));
 	t_watch(&tg);
