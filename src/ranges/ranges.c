@@ -58,14 +58,18 @@ int sdi_ranges_push(struct sdi_ranges *list, uint64_t start, uint64_t end, uint3
 	return 0;
 }
 
+static bool goes_on(const struct softdirty_range *a, const struct softdirty_range *b)
+{
+	return a->end == b->start && a->flags == b->flags && a->reason == b->reason;
+}
+
 int sdi_ranges_append(struct sdi_ranges *list, uint64_t start, uint64_t end, uint32_t flags,
 		      uint32_t reason)
 {
-	struct softdirty_range *last = list->n ? &list->r[list->n - 1] : NULL;
+	struct softdirty_range next = { start, end, flags, reason };
 
-	if (last && start < end && last->end == start && last->flags == flags &&
-	    last->reason == reason) {
-		last->end = end;
+	if (list->n && start < end && goes_on(&list->r[list->n - 1], &next)) {
+		list->r[list->n - 1].end = end;
 		return 0;
 	}
 	return sdi_ranges_push(list, start, end, flags, reason);
@@ -214,6 +218,8 @@ bool sdi_ranges_inside(const struct sdi_ranges *a, const struct sdi_ranges *b)
 			j++;
 		if (j == b->n || b->r[j].start > a->r[i].start || b->r[j].end < a->r[i].end)
 			return false;
+		if (b->r[j].end >= a->r[a->n - 1].end)
+			break;
 	}
 	return true;
 }
@@ -275,10 +281,12 @@ static int sort_part(const struct softdirty_range *r, size_t n, struct sdi_range
 /* Runs in order that touch and are alike become one. */
 static void join(struct sdi_ranges *list)
 {
-	size_t n = list->n;
+	size_t n = list->n, i = 1;
 
-	list->n = 0;
-	for (size_t i = 0; i < n; i++) {
+	while (i < n && !goes_on(&list->r[i - 1], &list->r[i]))
+		i++;	/* mostly to the end */
+	list->n = MIN(i, n);
+	for (; i < n; i++) {
 		struct softdirty_range r = list->r[i];
 
 		/* There is room: cannot fail. */
