@@ -179,24 +179,19 @@ static bool is_readable(unsigned flags)
 /* One that cannot be looked at counts as direct: else what is carried would be forgotten. */
 static void look_at_file(struct looking *l, const char *fd, const char *link)
 {
-	autofclose FILE *f = open_fdinfo(l, fd);
-	unsigned flags = 0, id;
-	char line[256];
+	char text[256];		/* what every file has stands first */
+	ssize_t n = sdi_read_text(l->fdinfo, fd, text, sizeof(text));
+	unsigned flags, id;
 
-	if (!f) {
-		l->dma->in_flight |= !is_gone(errno);
+	if (n < 0) {
+		l->dma->in_flight |= !is_gone(-(int)n);
 		return;
 	}
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "flags: %o", &flags) == 1)
-			l->dma->in_flight |= !!(flags & O_DIRECT);
-		if (sscanf(line, "mnt_id: %u", &id) != 1)
-			continue;	/* flags stand before it */
-		if (is_readable(flags))
-			add_mount(l, id, is_internal(link));
-		return;
-	}
-	l->dma->in_flight |= ferror(f) && !is_gone(errno);
+	const char *at = strstr(text, "flags:");
+	bool known = at && sscanf(at, "flags: %o mnt_id: %u", &flags, &id) == 2;
+	l->dma->in_flight |= !known || flags & O_DIRECT;
+	if (known && is_readable(flags))
+		add_mount(l, id, is_internal(link));
 }
 
 /*
