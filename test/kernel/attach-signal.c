@@ -13,7 +13,7 @@
 
 #include "target.h"
 
-#define N_SIGNALS 3000
+#define N_SIGNALS (t_is_slow() ? 1000 : 3000)
 #define N_ATTACH 60
 #define MAX_SECONDS 20			/* on a slow machine */
 

@@ -205,13 +205,15 @@ static size_t count_backends(void)
 	return works ? works : 1;
 }
 
-static uint64_t default_ops(void)
+/* Without a backend only the specification is tried, and what that finds the others find as well. */
+static uint64_t default_ops(const char *backend)
 {
 	const char *each = getenv("T_OPS"), *all = getenv("T_ALL_OPS");
+	uint64_t share = !strcmp(backend, "none") ? 10 : count_backends();
 
 	if (each)
 		return strtoull(each, NULL, 0);
-	return all ? strtoull(all, NULL, 0) / count_backends() : 50000;
+	return all ? strtoull(all, NULL, 0) / share : 50000;
 }
 
 static int usage(void)
@@ -229,7 +231,7 @@ int main(int argc, char **argv)
 		{ "keeper", required_argument, NULL, 'k' }, { "replay", required_argument, NULL, 'r' },
 		{ "replays", no_argument, NULL, 'R' },
 		{ 0 } };
-	struct options o = { .backend = "all", .seed = 1, .length = 1000, .ops = default_ops() };
+	struct options o = { .backend = "all", .seed = 1, .length = 1000 };
 	int c;
 
 	if (argc == 2 && !strcmp(argv[1], "--target"))
@@ -248,5 +250,7 @@ int main(int argc, char **argv)
 	}
 	if (optind != argc || !o.length)
 		return usage();
+	if (!o.ops)
+		o.ops = default_ops(o.backend);
 	return run_all(&o);
 }
