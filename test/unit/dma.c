@@ -13,6 +13,7 @@
 #include "track/dma.h"
 
 #define RING "anon_inode:[io_uring]"
+#define OPEN "pos:\t0\nflags:\t0100002\nmnt_id:\t31\n"
 
 /* A process whose files in /proc are written by the test. */
 struct process {
@@ -155,7 +156,7 @@ static void devices_that_write_to_memory(void)
 		struct process p = begin();
 		uint64_t n;
 
-		put_fd(&p, 5, devices[i].link, "flags:\t02\n");
+		put_fd(&p, 5, devices[i].link, OPEN);
 		struct sdi_dma dma = look(&p, 0, &n);
 		if (!T_OK(dma.unknown_pins == devices[i].is_one &&
 			  dma.in_flight == devices[i].is_one))
@@ -203,8 +204,10 @@ static void a_file_that_cannot_be_looked_at_may_be_direct(void)
 	struct process p = begin();
 	uint64_t n;
 
-	put_fd(&p, 5, "/dev/null", "flags:\t02\n");
+	put_fd(&p, 5, "/dev/null", OPEN);
 	T_OK(!look(&p, 0, &n).in_flight);
+	put(&p, "fdinfo/5", "flags:\t02\n");
+	T_OK(look(&p, 0, &n).in_flight);	/* no kernel says only that */
 	T_MUST(!unlinkat(p.dir, "fdinfo/5", 0));
 	T_OK(!look(&p, 0, &n).in_flight);	/* closed meanwhile */
 	T_MUST(!symlinkat("5", p.dir, "fdinfo/5"));
