@@ -250,7 +250,7 @@ static void stop_and_continue_meanwhile(void)
 		}
 		_exit(0);
 	}
-	for (int i = 0; i < 40; i++)
+	for (int i = 0; i < (t_is_slow() ? 15 : 40); i++)
 		use_library(tg.pid);
 	waitpid(sender, NULL, 0);
 	kill(tg.pid, SIGCONT);

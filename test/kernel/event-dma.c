@@ -20,7 +20,7 @@
 
 #define SIZE (t_is_slow() ? 16l << 20 : 64l << 20)
 #define REQUEST (1l << 20)
-#define N_PASSES 6
+#define N_PASSES (t_is_slow() ? 3 : 6)
 #define DEPTH 8			/* requests in flight of AIO and io_uring */
 
 /* Two halves of different content. */

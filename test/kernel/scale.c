@@ -26,7 +26,7 @@
 
 static size_t on_slow(size_t n)
 {
-	return t_is_slow() ? n / 4 : n;
+	return t_is_slow() ? n / 8 : n;
 }
 
 /* Milliseconds that reading the whole maps file takes: what every answer begins with. */

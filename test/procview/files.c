@@ -344,7 +344,7 @@ static void many_callers_lose_no_write(void)
 	done = false;
 	for (int i = 0; i < 12; i++)
 		T_MUST(!pthread_create(&thread[i], NULL, look_around, NULL));
-	for (int i = 0; i < (t_is_slow() ? 25 : 100); i++) {
+	for (int i = 0; i < (t_is_slow() ? 10 : 100); i++) {
 		T_EQ(clear_refs(&server, busy.pid, "4"), 0);
 		target_write(&busy, i % N_PAGES);
 		lost += dirty_pages(&server, &busy) != 1 << i % N_PAGES;
