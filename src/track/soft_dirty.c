@@ -241,31 +241,41 @@ static bool was_one(const struct soft *s, const struct sdi_vma *v)
 	return old && old->start <= v->start && old->end >= v->end;
 }
 
+/*
+ * Empty pages are dirty only in a new mapping. Of what it merged with, the old part may be renewed. Or
+ * the list of mappings is older than the bits, as the target was not stopped yet, and what is one mapping
+ * there was cut since, and a part of it renewed.
+ */
+static int push_run(struct round *r, const struct sdi_vma *v, const struct softdirty_range *run,
+		    const struct look *l, bool merged)
+{
+	uint32_t why = merged ? SOFTDIRTY_UNTRACKED : SOFTDIRTY_WRITTEN;
+
+	return sdi_ranges_push(r->found, MAX(run->start, l->from), MIN(run->end, l->to),
+			       why | sdi_kind(v, run->flags),
+			       merged ? SOFTDIRTY_REASON_MERGED : SOFTDIRTY_REASON_NONE);
+}
+
 static int push_bits(struct round *r, const struct sdi_vma *v)
 {
 	const struct sdi_ranges *d = &r->dirty;
 	struct look l = look_at(r, v);
-	uint32_t why = SOFTDIRTY_WRITTEN, reason = SOFTDIRTY_REASON_NONE;
-	bool grown = overlaps(&r->fresh, l.from, l.to);
+	bool grown = overlaps(&r->fresh, l.from, l.to), merged = false;
 	int err = 0;
 
 	/* Only VM_SOFTDIRTY makes all of it dirty with empty pages, and new parts with old. */
 	if (l.dirty == l.to - l.from && (l.empty || grown)) {
 		if (!grown && was_one(r->s, v))
 			return push(r, v, SOFTDIRTY_NEW, SOFTDIRTY_REASON_NONE);
-		why = SOFTDIRTY_UNTRACKED;
-		reason = SOFTDIRTY_REASON_MERGED;
+		merged = true;
 	}
 	if (v->flags & SDI_VMA_SHARED)
 		return 0;
 	for (size_t i = sdi_ranges_find(d, l.from); i < d->n && d->r[i].start < l.to && !err; i++) {
 		uint64_t is = d->r[i].flags;
 
-		/* Of what merged, the old part may be renewed: its pages are empty now. */
-		if (reason || (is & POPULATED && !(is & PAGE_IS_GUARD)))
-			err = sdi_ranges_push(r->found, MAX(d->r[i].start, l.from),
-					      MIN(d->r[i].end, l.to), why | sdi_kind(v, is),
-					      reason);
+		if (merged || !(is & PAGE_IS_GUARD))
+			err = push_run(r, v, &d->r[i], &l, merged || !(is & POPULATED));
 	}
 	return err;
 }

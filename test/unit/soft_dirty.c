@@ -260,6 +260,27 @@ static void the_old_part_of_a_grown_mapping_is_untracked(void)
 	stop();
 }
 
+/* The list of mappings is read before the target is stopped. */
+static void a_part_made_anew_after_the_list_was_read_is_reported(void)
+{
+	struct sdi_ranges found = { 0 };
+
+	start();
+	char *p = arena(do_map);
+	for (int i = 0; i < N; i++)
+		tell(do_write, p, i);
+	take(p);
+	T_MUST(!sdi_maps_read(&tr->target, &tr->maps));
+	tell(do_map, p + 2 * page, 2);
+	tell(do_unmap, p, 6);		/* so that not all of what the list has is dirty */
+	T_EQ(tr->backend->collect(tr, SDI_TAKE, &found), 0);
+	T_EQ(sdi_ranges_sort(&found), 0);
+	T_OK(sdi_ranges_cover(&found, (uintptr_t)(p + 2 * page), (uintptr_t)(p + 4 * page)));
+	T_OK(!sdi_ranges_cover(&found, (uintptr_t)(p + 6 * page), (uintptr_t)(p + 7 * page)));
+	sdi_ranges_fini(&found);
+	stop();
+}
+
 static void a_moved_page_counts_at_its_new_place(void)
 {
 	start();
@@ -546,6 +567,7 @@ int main(void)
 	T_RUN(a_write_is_reported_once);
 	T_RUN(a_mapping_made_anew_is_new_with_its_empty_pages);
 	T_RUN(the_old_part_of_a_grown_mapping_is_untracked);
+	T_RUN(a_part_made_anew_after_the_list_was_read_is_reported);
 	T_RUN(a_moved_page_counts_at_its_new_place);
 	T_RUN(shared_memory_is_compared);
 	T_RUN(hugetlb_is_untracked_where_there_is_a_page);
