@@ -30,7 +30,7 @@
 #define MAX_SECONDS 20			/* on a slow machine */
 
 struct shared {
-	_Atomic uint64_t rounds[8];
+	_Atomic uint64_t rounds[8], broken_off;
 	_Atomic int error, where;
 	_Atomic bool stop;
 };
@@ -72,11 +72,12 @@ static int wait_things(void)
 	struct timespec ts = { 0, 200000 };
 	struct epoll_event e;
 	int ep = epoll_create1(0);
-	int n = epoll_wait(ep, &e, 1, 1);
+	int n = epoll_wait(ep, &e, 1, 1), error = errno;
 
+	close(ep);
+	errno = error;
 	if (n)
 		return 21;
-	close(ep);
 	if (poll(NULL, 0, 1))
 		return 22;
 	return nanosleep(&ts, NULL) ? 23 : 0;
@@ -109,6 +110,19 @@ static int (*const things[])(void) = {
 	map_things, pipe_things, wait_things, signal_things, random_things,
 };
 
+/*
+ * On arm64 a call that begins in the very moment of a stop cannot be begun again: its first argument was
+ * not noted before, and is not among the registers any more.
+ */
+static bool is_broken_off(int where, int error)
+{
+#ifdef __aarch64__
+	return where == 21 && error == EINTR;
+#else
+	return false;
+#endif
+}
+
 static void *load(void *arg)
 {
 	size_t i = (size_t)arg;
@@ -116,7 +130,9 @@ static void *load(void *arg)
 	while (!shared->stop) {
 		int where = things[i % 5]();
 
-		if (where)
+		if (where && is_broken_off(where, errno))
+			atomic_fetch_add(&shared->broken_off, 1);
+		else if (where)
 			failed(where, errno);
 		atomic_fetch_add(&shared->rounds[i], 1);
 	}
@@ -193,6 +209,10 @@ static void threads_under_load_see_no_error(void)
 		t_note("step %d: %s", shared->where, strerror(shared->error));
 	for (int i = 0; i < 5; i++)
 		T_OK(shared->rounds[i] > 0);
+	if (shared->broken_off)
+		t_note("%llu of %llu calls broken off as they began",
+		       (unsigned long long)shared->broken_off,
+		       (unsigned long long)shared->rounds[2]);
 }
 
 /* --- nothing stays behind --- */

@@ -153,6 +153,9 @@ static void sealed_after_the_clear(void)
 	T_EVENT(&tg, .want = "-D--");
 }
 
+/* pte_mkdirty() in remove_migration_pte(), Linux 6.1 commit 2e3468778dbe. */
+#define MIGRATED "a page that the kernel moves is made dirty again, and the bit set with that"
+
 static void compaction(void)
 {
 	T_TARGET tg = t_begin(64);
@@ -160,7 +163,7 @@ static void compaction(void)
 	if (t_write_file("/proc/sys/vm/compact_memory", "1"))
 		T_SKIP("may not compact memory");
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "-D-*62");
+	T_EVENT(&tg, .want = "-D-*62", .sd = "D*64", .why = MIGRATED);
 }
 
 int main(void)
