@@ -5,10 +5,15 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U	/* Linux 6.3 commit 105ff5339f49 */
+#endif
 
 ssize_t sdi_read_full(int fd, void *buf, size_t size)
 {
@@ -95,6 +100,16 @@ int sdi_each_line(int fd, sdi_line_fn *fn, void *arg)
 		buf = bigger;
 	}
 	return -ENOMEM;
+}
+
+int sdi_memfd(void)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int fd = memfd_create("softdirty", flags | MFD_NOEXEC_SEAL);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("softdirty", flags);
+	return fd < 0 ? -errno : fd;
 }
 
 uint64_t sdi_now_ns(void)

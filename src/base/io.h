@@ -25,6 +25,9 @@ typedef int sdi_line_fn(void *arg, char *line);
  */
 int sdi_each_line(int fd, sdi_line_fn *fn, void *arg);
 
+/* A new, empty file in memory that can be sealed, and not be run. Its descriptor, or -errno. */
+int sdi_memfd(void);
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t sdi_now_ns(void);
 

@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -94,7 +93,7 @@ static unsigned ask_memory_mount(void)
 	char path[48], text[256];
 	unsigned id;
 
-	autoclose int fd = memfd_create("softdirty", MFD_CLOEXEC);
+	autoclose int fd = sdi_memfd();
 	if (fd < 0)
 		return UINT_MAX;
 	snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", fd);

@@ -14,10 +14,6 @@
 #include "base/error.h"
 #include "base/io.h"
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8U	/* Linux 6.3 commit 105ff5339f49 */
-#endif
-
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 union control {
@@ -109,22 +105,12 @@ int sdi_wire_peer(int sock, pid_t *pid)
 	return 0;
 }
 
-static int new_memfd(void)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd = memfd_create("softdirty", flags | MFD_NOEXEC_SEAL);
-
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("softdirty", flags);
-	return fd;
-}
-
 int sdi_wire_seal(const struct softdirty_range *ranges, size_t n)
 {
-	autoclose int fd = new_memfd();
+	autoclose int fd = sdi_memfd();
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	int err = sdi_write_full(fd, ranges, n * sizeof(*ranges));
 	if (err)
 		return err;
