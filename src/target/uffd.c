@@ -204,9 +204,10 @@ static int suspend_seccomp(const struct sdi_target *t, pid_t tid)
 
 /* --- in the helper process ------------------------------------------------------------------ */
 
+/* One that did not stop when it was tried before is ours already. */
 static int seize(const struct sdi_target *t, const struct sdi_candidate *c)
 {
-	int err = sdi_seize(t, c->tid, PTRACE_O_TRACESYSGOOD);
+	int err = c->tracer == getpid() ? 0 : sdi_seize(t, c->tid, PTRACE_O_TRACESYSGOOD);
 
 	if (err == -EPERM && c->tracer)
 		return sdi_fail(EOPNOTSUPP, "process %d traces it (a debugger, strace?)", c->tracer);
