@@ -29,6 +29,7 @@
 
 #define N_WRITES 10000000
 #define MAX_SECONDS 60
+#define MIN_ROUNDS 3
 #define N_BLOCKS 64
 #define BLOCK 64			/* pages */
 #define N_PAGES (N_BLOCKS * BLOCK)
@@ -365,7 +366,8 @@ static void no_write_is_lost(void)
 	tg.mem = (uintptr_t)t_call(&tg, op_prepare);
 	t_watch(&tg);
 	t_post(&tg, op_run, 0, 0, 0);
-	while (oracle->n_writes < N_WRITES && t_now() < end && !t_failed() && !control->error) {
+	while (oracle->n_writes < N_WRITES && (r.rounds < MIN_ROUNDS || t_now() < end) &&
+	       !t_failed() && !control->error) {
 		read_clear(&tg, &r);
 		usleep((unsigned)(r.rounds % 5) * 300);
 	}
@@ -381,7 +383,7 @@ static void no_write_is_lost(void)
 	T_EQ(r.lost, 0);
 	if (!T_EQ(control->error, 0))
 		t_note("step %d of the target: %s", control->where, strerror(control->error));
-	T_OK(r.rounds > 3 && oracle->n_writes > 0);
+	T_OK(r.rounds > MIN_ROUNDS && oracle->n_writes > 0);
 }
 
 int main(void)
