@@ -3,11 +3,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "target/target.h"
 
 static bool is_uffd(int dir, const char *fd, struct stat *ret)
@@ -43,5 +45,18 @@ int sdi_target_has_uffd(const struct sdi_target *t)
 	for (struct dirent *d; (d = readdir(dir));)
 		if (is_uffd(dirfd(dir), d->d_name, &st) && !is_ours(&st))
 			return 1;
+	return 0;
+}
+
+int sdi_fdinfo_read(int dir, const char *path, struct sdi_fdinfo *ret)
+{
+	char text[256];		/* what every file has stands first */
+	ssize_t n = sdi_read_text(dir, path, text, sizeof(text));
+
+	if (n < 0)
+		return n;
+	const char *at = strstr(text, "flags:");
+	if (!at || sscanf(at, "flags: %o mnt_id: %u", &ret->flags, &ret->mount) != 2)
+		return -EBADMSG;
 	return 0;
 }

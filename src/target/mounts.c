@@ -90,17 +90,12 @@ static int find_mount(void *arg, char *line)
 /* The mount of a file that memfd_create(2) makes; UINT_MAX: cannot be told. */
 static unsigned ask_memory_mount(void)
 {
-	char path[48], text[256];
-	unsigned id;
-
 	autoclose int fd = sdi_memfd();
-	if (fd < 0)
-		return UINT_MAX;
+	struct sdi_fdinfo info;
+	char path[48];
+
 	snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", fd);
-	if (sdi_read_text(AT_FDCWD, path, text, sizeof(text)) < 0)
-		return UINT_MAX;
-	const char *at = strstr(text, "mnt_id:");
-	return at && sscanf(at, "mnt_id: %u", &id) == 1 ? id : UINT_MAX;
+	return fd < 0 || sdi_fdinfo_read(AT_FDCWD, path, &info) ? UINT_MAX : info.mount;
 }
 
 /*

@@ -43,6 +43,15 @@ int sdi_target_openat(const struct sdi_target *t, const char *name, int flags);
  */
 int sdi_target_has_uffd(const struct sdi_target *t);
 
+/* What fdinfo says of every open file. */
+struct sdi_fdinfo {
+	unsigned flags;		/* O_* */
+	unsigned mount;		/* its id, as in mountinfo */
+};
+
+/* path: an entry of an fdinfo folder, below dir. 0 or -errno; -EBADMSG: its lines are not understood. */
+int sdi_fdinfo_read(int dir, const char *path, struct sdi_fdinfo *ret);
+
 /* Start time of /proc/PID below procfd, 0 (and errno) if it cannot be read. */
 uint64_t sdi_start_time(int procfd);
 

@@ -179,19 +179,16 @@ static bool is_readable(unsigned flags)
 /* One that cannot be looked at counts as direct: else what is carried would be forgotten. */
 static void look_at_file(struct looking *l, const char *fd, const char *link)
 {
-	char text[256];		/* what every file has stands first */
-	ssize_t n = sdi_read_text(l->fdinfo, fd, text, sizeof(text));
-	unsigned flags, id;
+	struct sdi_fdinfo info;
+	int err = sdi_fdinfo_read(l->fdinfo, fd, &info);
 
-	if (n < 0) {
-		l->dma->in_flight |= !is_gone(-(int)n);
+	if (err) {
+		l->dma->in_flight |= !is_gone(-err);
 		return;
 	}
-	const char *at = strstr(text, "flags:");
-	bool known = at && sscanf(at, "flags: %o mnt_id: %u", &flags, &id) == 2;
-	l->dma->in_flight |= !known || flags & O_DIRECT;
-	if (known && is_readable(flags))
-		add_mount(l, id, is_internal(link));
+	l->dma->in_flight |= !!(info.flags & O_DIRECT);
+	if (is_readable(info.flags))
+		add_mount(l, info.mount, is_internal(link));
 }
 
 /*
