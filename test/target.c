@@ -300,9 +300,13 @@ long t_op_file(long size, long b, long c, long d)
 	if (fd < 0)
 		return fd;
 	unlink(path);
-	for (long i = 0; i < size; i++)
-		if (write(fd, "x", 1) != 1)
+	char block[4096];
+	memset(block, 'x', sizeof(block));
+	for (ssize_t n; size > 0; size -= n) {
+		n = write(fd, block, (size_t)size < sizeof(block) ? (size_t)size : sizeof(block));
+		if (n <= 0)
 			return -errno;
+	}
 	fsync(fd);
 	return fd;
 }
