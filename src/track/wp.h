@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The parts of wp-async: wp_async.c is the backend, wp_known.c knows the mappings, wp_scan.c the pages.
+ * The parts of wp-async: wp_async.c is the backend, wp_known.c knows the mappings, wp_scan.c the pages,
+ * wp_shared.c those of shared memory.
  * What returns int returns 0 or -errno.
  */
 #ifndef SDI_TRACK_WP_H
@@ -10,7 +11,10 @@
 #include "track/tracker.h"
 #include "track/zero.h"
 
-enum { SDI_WP_POPULATED = PAGE_IS_PRESENT | PAGE_IS_SWAPPED };
+enum {
+	SDI_WP_POPULATED = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	SDI_WP_SAID = SDI_WP_POPULATED | PAGE_IS_HUGE,	/* to ask of written pages */
+};
 
 struct sdi_wp {
 	int uffd;
@@ -30,9 +34,21 @@ struct sdi_wp_round {
 	struct sdi_ranges *found;
 	struct sdi_ranges fresh;	/* not known and not refused: new */
 	struct sdi_ranges zeros;	/* zero pages that were not there before */
+	struct sdi_ranges open, taken, rest;	/* see wp_shared.c */
 };
 
 int sdi_wp_register(int uffd, uint64_t start, uint64_t end);
+
+/* mode: UFFDIO_WRITEPROTECT_MODE_WP or 0, to take it away. */
+int sdi_wp_protect(int uffd, uint64_t mode, uint64_t start, uint64_t end);
+
+/* SOFTDIRTY_* of a written page of these categories. */
+static inline uint32_t sdi_wp_flags(uint64_t categories)
+{
+	return SOFTDIRTY_WRITTEN | (categories & SDI_WP_POPULATED ? SOFTDIRTY_POPULATED : 0) |
+	       (categories & PAGE_IS_SWAPPED ? SOFTDIRTY_SWAPPED : 0) |
+	       (categories & PAGE_IS_HUGE ? SOFTDIRTY_HUGE : 0);
+}
 
 /* Append memory of these mappings that no userfaultfd watches (those of raw PFNs are not listed). */
 int sdi_wp_unregistered(const struct sdi_tracker *tr, const struct sdi_maps *m,
@@ -50,6 +66,13 @@ int sdi_wp_join_split(struct sdi_wp_round *r);
 int sdi_wp_drop_stale(struct sdi_wp_round *r);
 
 int sdi_wp_push_fresh(struct sdi_wp_round *r);
+
+/*
+ * The same for a piece of one known mapping that is shared. marked: empty pages are marked, else they
+ * count as untracked. -EINVAL: the piece cut a page of hugetlbfs, ask again for more or less.
+ */
+int sdi_wp_scan_shared(struct sdi_wp_round *r, bool marked, struct sdi_pace *pace, uint64_t start,
+		       uint64_t end);
 
 /* Push what was written in known mappings; SDI_TAKE begins again. */
 int sdi_wp_scan(struct sdi_wp_round *r);

@@ -13,7 +13,7 @@
  *
  * A mapping made at the address of a known one is not registered any more, so it is found too.
  * Must not know marks: it only answers what happened since the last SDI_TAKE. wp_known.c knows the
- * mappings, wp_scan.c the pages.
+ * mappings, wp_scan.c and wp_shared.c the pages.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -371,6 +371,9 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 		err = push_refused(&r);
 	sdi_ranges_fini(&r.fresh);
 	sdi_ranges_fini(&r.zeros);
+	sdi_ranges_fini(&r.open);
+	sdi_ranges_fini(&r.taken);
+	sdi_ranges_fini(&r.rest);
 	return err;
 }
 

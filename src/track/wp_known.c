@@ -28,6 +28,13 @@ int sdi_wp_register(int uffd, uint64_t start, uint64_t end)
 	return ioctl(uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
 }
 
+int sdi_wp_protect(int uffd, uint64_t mode, uint64_t start, uint64_t end)
+{
+	struct uffdio_writeprotect wp = { .range = { start, end - start }, .mode = mode };
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
+}
+
 /* --- what is new ---------------------------------------------------------------------------- */
 
 static int append_region(void *arg, uint64_t start, uint64_t end, uint64_t categories)

@@ -14,13 +14,8 @@
 #include "uapi/userfaultfd.h"
 
 /*
- * Empty pages of shared mappings must be marked too: a shared page that was written and then dropped
- * from the page table (reclaim, MADV_DONTNEED) leaves an empty entry like any other. Markers cost
- * 2 MiB of page table per GiB; beyond this much shared memory, empty pages count as untracked.
- *
- * PAGEMAP_SCAN finds and marks empty entries only since the middle of 2026 (commits 07b4377bdbe7 and
- * 40de8160ca7f, also in stable kernels; 6.12.90 is without, 6.12.118 with them), and never those of
- * hugetlbfs. So on all kernels it is asked only for what is populated, see scan_holes().
+ * The marks of empty pages, see wp_shared.c, cost 2 MiB of page table per GiB. Beyond this much shared
+ * memory, empty pages count as untracked.
  */
 #define MAX_MARKED (16ull << 30)
 
@@ -30,7 +25,7 @@
  * How mappings are asked. Private memory: a clean page of a file was only read, and so was the zero
  * page (but see zero.h; it is protected like others, so that it is met once). The FILE category costs a
  * look at struct page (10 against 3 ns), so anonymous memory goes without. Shared memory: see
- * MAX_MARKED.
+ * wp_shared.c.
  *
  * Files on a disk are not protected at all, what the process made of them is compared. When the kernel
  * drops a protected page of a file mapping (reclaim, a hole in the file, MADV_DONTNEED), it leaves a
@@ -43,42 +38,23 @@ enum class { ANON, PRIVATE, SHARED, SPARSE, DISK, N_CLASSES };
 
 static struct sdi_scan question(enum class class, enum sdi_collect how)
 {
-	uint64_t unwanted = sdi_scan_guard();
-	struct sdi_scan q = {
+	uint64_t unwanted = sdi_scan_guard() | (class == PRIVATE ? PAGE_IS_FILE : 0);
+
+	return (struct sdi_scan){
 		.flags = how == SDI_TAKE ? PM_SCAN_WP_MATCHING : 0,
-		.mask = PAGE_IS_WRITTEN,
+		.inverted = unwanted,
+		.mask = PAGE_IS_WRITTEN | unwanted,
 		.anyof = SDI_WP_POPULATED,
-		.ret = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE,
+		.ret = SDI_WP_SAID | PAGE_IS_PFNZERO,
 	};
-
-	if (class == PRIVATE)
-		unwanted |= PAGE_IS_FILE;
-	if (class == ANON || class == PRIVATE) {
-		q.inverted = unwanted;
-		q.mask |= unwanted;
-		q.ret |= PAGE_IS_PFNZERO;
-	}
-	return q;
 }
-
-struct sink {
-	struct sdi_ranges *found, *zeros;
-	uint32_t kind;
-};
 
 static int push_written(void *arg, uint64_t start, uint64_t end, uint64_t categories)
 {
-	struct sink *s = arg;
-	uint32_t flags = SOFTDIRTY_WRITTEN | s->kind;
+	struct sdi_wp_round *r = arg;
 
-	if (categories & SDI_WP_POPULATED)
-		flags |= SOFTDIRTY_POPULATED;
-	if (categories & PAGE_IS_SWAPPED)
-		flags |= SOFTDIRTY_SWAPPED;
-	if (categories & PAGE_IS_HUGE)
-		flags |= SOFTDIRTY_HUGE;
-	return sdi_ranges_push(categories & PAGE_IS_PFNZERO ? s->zeros : s->found, start, end, flags,
-			       0);
+	return sdi_ranges_push(categories & PAGE_IS_PFNZERO ? &r->zeros : r->found, start, end,
+			       sdi_wp_flags(categories), 0);
 }
 
 /* How much to ask for at once: to step over, see skip_protected(), and to take. */
@@ -156,88 +132,14 @@ static int skip_empty(struct sdi_wp_round *r, const struct span *span, struct st
 	return err;
 }
 
-static int protect(int uffd, uint64_t mode, uint64_t start, uint64_t end)
-{
-	struct uffdio_writeprotect wp = { .range = { start, end - start }, .mode = mode };
-
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
-}
-
-struct holes {
-	struct sdi_wp_round *r;
-	struct sdi_pace *pace;
-	enum class class;
-	uint64_t at;		/* up to here the page table was seen */
-};
-
-/*
- * So much takes 0.2 ms, the first time. What cannot be marked (it was unmapped meanwhile; it is a part of
- * a page of hugetlbfs that is larger than 2 MiB) will be said again.
- */
-static void mark_hole(const struct holes *h, uint64_t end)
-{
-	int err = 0;
-
-	for (uint64_t at = h->at, cut; at < end && !err; at = cut) {
-		uint64_t t0 = sdi_now_ns();
-
-		cut = next_cut(at, end, SDI_PIECE_START, HUGE);
-		err = protect(h->r->wp->uffd, UFFDIO_WRITEPROTECT_MODE_WP, at, cut);
-		sdi_pace_keep(h->pace, sdi_now_ns() - t0, NULL);
-	}
-}
-
-/*
- * It may have been written and dropped. What is written between the look and the marking counts as clean
- * from then on, but is said here; and so is what could not be marked, each time.
- */
-static int push_hole(struct holes *h, uint64_t end)
-{
-	uint32_t kind = SOFTDIRTY_SHARED | SOFTDIRTY_FILE;
-	struct sdi_wp_round *r = h->r;
-
-	if (h->at >= end)
-		return 0;
-	if (h->class == SPARSE)
-		return sdi_ranges_push(r->found, h->at, end, SOFTDIRTY_UNTRACKED | kind,
-				       SOFTDIRTY_REASON_SPARSE);
-	if (r->how == SDI_TAKE)
-		mark_hole(h, end);
-	return sdi_ranges_push(r->found, h->at, end, SOFTDIRTY_WRITTEN | kind, 0);
-}
-
-static int step_over_populated(void *arg, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct holes *h = arg;
-	int err = push_hole(h, start);
-
-	h->at = end;
-	return err;
-}
-
-static int scan_holes(struct sdi_wp_round *r, enum class class, struct sdi_pace *pace,
-		      uint64_t start, uint64_t end)
-{
-	static const struct sdi_scan populated = { .anyof = SDI_WP_POPULATED };
-	struct holes h = { .r = r, .pace = pace, .class = class, .at = start };
-	int err = sdi_scan(r->tr->pagemap, &populated, start, end, step_over_populated, &h);
-
-	return err ? err : push_hole(&h, end);
-}
-
 static int scan_piece(struct sdi_wp_round *r, enum class class, struct sdi_pace *pace,
 		      uint64_t start, uint64_t end)
 {
+	if (class >= SHARED)
+		return sdi_wp_scan_shared(r, class == SHARED, pace, start, end);
 	struct sdi_scan q = question(class, r->how);
-	struct sink s = {
-		.found = r->found,
-		.zeros = &r->zeros,
-		.kind = class >= SHARED ? SOFTDIRTY_SHARED | SOFTDIRTY_FILE : 0,
-	};
-	int err = sdi_scan(r->tr->pagemap, &q, start, end, push_written, &s);
 
-	/* In this order: what is dropped in between is a hole by then. */
-	return err || class < SHARED ? err : scan_holes(r, class, pace, start, end);
+	return sdi_scan(r->tr->pagemap, &q, start, end, push_written, r);
 }
 
 /* A run in every 2 MiB, or one that goes on: then a step costs more than it saves. */
@@ -297,7 +199,7 @@ static int scan_span(struct sdi_wp_round *r, const struct span *span, struct str
 static int unprotect(void *arg, uint64_t start, uint64_t end, uint64_t categories)
 {
 	uint64_t unit = end - start > 2 * HUGE ? HUGE : sdi_page_size();
-	int err = protect(*(int *)arg, 0, start, end);
+	int err = sdi_wp_protect(*(int *)arg, 0, start, end);
 
 	if (err != -ENOENT)
 		return err;
