@@ -12,11 +12,9 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
+#include "drops.h"
 #include "target.h"
 
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
 #define SWAP_SIZE (32l << 20)
 #define ENOUGH (8l << 20)
 
@@ -209,6 +207,21 @@ static void shared_memory_swapped_at_clear_then_written(void)
 		.why = "the page table forgets who wrote");
 }
 
+static void private_memory_swapped_all_the_time(void)
+{
+	t_drop_all_the_time(NULL, MADV_PAGEOUT, MADV_PAGEOUT);
+}
+
+static void private_memory_swapped_and_made_huge_all_the_time(void)
+{
+	t_drop_all_the_time(NULL, MADV_PAGEOUT, MADV_COLLAPSE);
+}
+
+static void shared_memory_swapped_all_the_time(void)
+{
+	t_drop_all_the_time(t_op_memfd, MADV_PAGEOUT, MADV_DONTNEED);
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -220,5 +233,8 @@ int main(void)
 	T_RUN(shared_memory_swapped_out_and_read);
 	T_RUN(shared_memory_written_and_swapped_out);
 	T_RUN(shared_memory_swapped_at_clear_then_written);
+	T_RUN(private_memory_swapped_all_the_time);
+	T_RUN(private_memory_swapped_and_made_huge_all_the_time);
+	T_RUN(shared_memory_swapped_all_the_time);
 	return t_done();
 }

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Memory whose pages leave the page table and come back, or become huge ones and small ones, all the
+ * time, while threads write. What is written stays, so nothing is forgiven: each write that ended
+ * before a read is reported by it.
+ */
+#ifndef T_DROPS_H
+#define T_DROPS_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "oracle.h"
+#include "target.h"
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+enum { T_DROPS_SECONDS = 1, T_DROPS_ROUNDS = 2000, T_DROPS_PAGES = 2048, T_DROPS_THREADS = 2 };
+
+static struct t_drops {
+	_Atomic bool stop;
+	int advice[2];		/* what is done to the memory, in turns */
+} *t_drops;
+static struct t_oracle *t_drops_oracle;
+static char *t_drops_memory;
+
+/* --- in the target --- */
+
+static void *t_drops_writer(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg;
+
+	for (uint64_t value = (uint64_t)seed << 32; !t_drops->stop; value++) {
+		size_t i = (size_t)rand_r(&seed) % T_DROPS_PAGES;
+
+		t_oracle_begin(t_drops_oracle, i);
+		*(volatile uint64_t *)(t_drops_memory + i * t_page_size()) = value;
+		t_oracle_end(t_drops_oracle, i);
+	}
+	return NULL;
+}
+
+/* Some pages at once; but a huge page is made of the 2 MiB around them. */
+static void t_drops_advise(size_t i, int advice)
+{
+	size_t n = advice == MADV_COLLAPSE ? (2 << 20) / t_page_size() : 16;
+
+	i = advice == MADV_COLLAPSE ? i / n * n : i % (T_DROPS_PAGES - n);
+	madvise(t_drops_memory + i * t_page_size(), n * t_page_size(), advice);
+}
+
+static void *t_drops_dropper(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg;
+
+	for (size_t n = 0; !t_drops->stop; n++)
+		t_drops_advise((size_t)rand_r(&seed) % T_DROPS_PAGES, t_drops->advice[n % 2]);
+	return NULL;
+}
+
+static long t_drops_run(long mem, long b, long c, long d)
+{
+	pthread_t t[2 * T_DROPS_THREADS];
+
+	t_drops_memory = (char *)mem;
+	for (size_t i = 0; i < 2 * T_DROPS_THREADS; i++)
+		if (pthread_create(&t[i], NULL, i % 2 ? t_drops_dropper : t_drops_writer,
+				   (void *)(i + 1)))
+			return -EAGAIN;
+	for (size_t i = 0; i < 2 * T_DROPS_THREADS; i++)
+		pthread_join(t[i], NULL);
+	return 0;
+}
+
+/* --- in the test --- */
+
+/* Returns the number of writes that were lost. */
+static size_t t_drops_read(struct t_target *tg)
+{
+	static char letters[T_DROPS_PAGES + 1];
+	size_t lost = 0;
+
+	t_oracle_before(t_drops_oracle);
+	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, T_DROPS_PAGES, t_page_size(), letters);
+	for (size_t i = 0; i < T_DROPS_PAGES; i++)
+		lost += t_oracle_after(t_drops_oracle, i, letters[i] != '-');
+	return lost;
+}
+
+static void t_drops_until(struct t_target *tg, uint64_t end)
+{
+	size_t rounds = 0, lost = 0;
+
+	t_post(tg, t_drops_run, tg->mem, 0, 0);
+	do
+		lost += t_drops_read(tg);
+	while (++rounds < T_DROPS_ROUNDS && t_now() < end && !t_failed());
+	t_drops->stop = true;
+	T_EQ(t_wait(tg), 0);
+	lost += t_drops_read(tg);
+	t_note("%zu rounds, %zu writes lost", rounds, lost);
+	T_EQ(lost, 0);
+}
+
+/* make: what makes a file of that many bytes to share, or NULL for private memory. */
+static inline void t_drop_all_the_time(t_fn *make, int advice, int other)
+{
+	size_t size = T_DROPS_PAGES * t_page_size();
+	T_TARGET tg;
+	int fd = -1;
+
+	t_drops_oracle = t_oracle_new(T_DROPS_PAGES);
+	t_drops = mmap(NULL, sizeof(*t_drops), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	T_MUST(t_drops != MAP_FAILED);
+	*t_drops = (struct t_drops){ .advice = { advice, other } };
+	tg = t_start();
+	if (make)
+		fd = (int)t_call(&tg, make, size);
+	T_MUST(!make || fd >= 0);
+	t_slot(&tg, size, 2 << 20);
+	tg.unit = t_page_size();
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, size,
+		      make ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, fd) == 0);
+	t_call(&tg, t_op_touch, tg.mem, T_DROPS_PAGES, t_page_size());
+	t_watch(&tg);
+	t_drops_until(&tg, t_deadline(T_DROPS_SECONDS));
+}
+
+#endif
