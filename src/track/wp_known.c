@@ -12,10 +12,12 @@
 #include "track/wp.h"
 #include "uapi/userfaultfd.h"
 
-/* What is mapped, so that a different thing at the same address is noticed. */
+/* What is mapped, so that something else at the same address is noticed: also of the same file. */
 static uint32_t tag(const struct sdi_vma *v)
 {
-	return v->ident ^ v->ident >> 32;
+	uint64_t x = v->ident ^ v->base * 0x9e3779b97f4a7c15u;
+
+	return x ^ x >> 32;
 }
 
 int sdi_wp_register(int uffd, uint64_t start, uint64_t end)
@@ -189,19 +191,38 @@ static int register_run(struct sdi_wp_round *r, size_t from, size_t to)
 }
 
 /*
- * The whole mapping, if it has grown: a part of it would split it, see sdi_wp_join_split(). Not if some of
- * it is known, see sdi_wp_register_fresh().
+ * A part of v. The whole mapping, if it has grown: a part of it would split it, see sdi_wp_join_split().
+ * Not if some of it is known, see sdi_wp_register_fresh().
  */
-static int register_again(struct sdi_wp_round *r, const struct softdirty_range *q)
+static int register_again(struct sdi_wp_round *r, const struct sdi_vma *v, uint64_t start,
+			  uint64_t end)
 {
 	const struct sdi_ranges *known = &r->wp->known;
-	const struct sdi_vma *v = sdi_maps_find(&r->tr->maps, q->start);
-	size_t k = v ? sdi_ranges_find(known, v->start) : 0;
-	bool covers = v && v->start <= q->start && v->end >= q->end &&
-		      (k == known->n || known->r[k].start >= v->end);
+	size_t k = sdi_ranges_find(known, v->start);
 
-	return covers ? sdi_wp_register(r->wp->uffd, v->start, v->end) :
-			sdi_wp_register(r->wp->uffd, q->start, q->end);
+	if (k < known->n && known->r[k].start < v->end)
+		return sdi_wp_register(r->wp->uffd, start, end);
+	return sdi_wp_register(r->wp->uffd, v->start, v->end);
+}
+
+/* Mappings that were refused and touch are one run, but each has its own answer. */
+static int retry_run(struct sdi_wp_round *r, const struct softdirty_range *q, struct sdi_ranges *keep)
+{
+	const struct sdi_maps *m = &r->tr->maps;
+	const struct sdi_vma *v = sdi_maps_find(m, q->start);
+	int err = 0;
+
+	for (; v && v < m->v + m->n && v->start < q->end && !err; v++) {
+		uint64_t start = MAX(q->start, v->start), end = MIN(q->end, v->end);
+		int result = register_again(r, v, start, end);
+
+		if (!result)
+			err = sdi_ranges_push(&r->fresh, start, end, q->flags, 0);
+		else
+			err = sdi_ranges_append(keep, start, end, q->flags,
+						result == -ENOENT ? q->reason : refusal(v, result));
+	}
+	return err;
 }
 
 /*
@@ -214,14 +235,8 @@ int sdi_wp_retry_refused(struct sdi_wp_round *r)
 	struct sdi_ranges keep = { 0 };
 	int err = 0;
 
-	for (size_t i = 0; i < r->wp->refused.n && !err; i++) {
-		struct softdirty_range *q = &r->wp->refused.r[i];
-
-		if (!register_again(r, q))
-			err = sdi_ranges_push(&r->fresh, q->start, q->end, q->flags, 0);
-		else
-			err = sdi_ranges_append(&keep, q->start, q->end, q->flags, q->reason);
-	}
+	for (size_t i = 0; i < r->wp->refused.n && !err; i++)
+		err = retry_run(r, &r->wp->refused.r[i], &keep);
 	sdi_ranges_swap(&r->wp->refused, &keep);
 	sdi_ranges_fini(&keep);
 	return err ? err : sdi_ranges_sort(&r->fresh);

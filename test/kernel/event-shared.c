@@ -90,7 +90,7 @@ static void memfd_mapped_again_at_the_same_place(void)
 }
 
 /* Map it from a descriptor for reading only: the mapping can never become writable. */
-static long op_mmap_read_only(long at, long size, long fd, long d)
+static long op_mmap_read_only(long at, long size, long fd, long offset)
 {
 	char path[32];
 	int again;
@@ -98,7 +98,7 @@ static long op_mmap_read_only(long at, long size, long fd, long d)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%ld", fd);
 	again = open(path, O_RDONLY | O_CLOEXEC);
-	p = mmap((void *)at, (size_t)size, PROT_READ, MAP_SHARED | MAP_FIXED, again, 0);
+	p = mmap((void *)at, (size_t)size, PROT_READ, MAP_SHARED | MAP_FIXED, again, offset);
 	close(again);
 	return p == MAP_FAILED ? -errno : 0;
 }
@@ -118,6 +118,32 @@ static void memfd_mapped_for_reading_then_for_writing(void)
 		t_call(&tg, i == 1 ? t_op_write : t_op_read, t_page(&tg, i));
 	T_EVENT(&tg, .want = "nnnn", .hash = "DDDD", .sd = "DDDD",
 		.why = "compared for the first time");
+}
+
+/* Both halves are the same part of the same file as before. */
+static void memfd_mapped_for_reading_then_half_of_it_for_writing(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+
+	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
+	T_MUST(t_call(&tg, op_mmap_read_only, tg.mem, 4 * tg.unit, fd) == 0);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 2 * tg.unit, MAP_SHARED | MAP_FIXED, fd) == 0);
+	t_call(&tg, t_op_write, t_page(&tg, 0));
+	t_call(&tg, t_op_read, t_page(&tg, 1));
+	T_EVENT(&tg, .want = "nn--", .hash = "DDuu", .sd = "DDuu", .why = UNKNOWN);
+}
+
+static void window_on_a_file_moved_on(void)
+{
+	T_TARGET tg = t_start();
+	int fd = map(&tg, t_op_memfd, MAP_SHARED);
+
+	T_MUST(t_call(&tg, op_mmap_read_only, tg.mem, 4 * tg.unit, fd) == 0);
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_mmap_read_only, tg.mem, 4 * tg.unit, fd, 4 * tg.unit) == 0);
+	T_EVENT(&tg, .want = "nnnn");
 }
 
 static long op_mremap_larger(long start, long size, long c, long d)
@@ -403,6 +429,8 @@ int main(void)
 	T_RUN(memfd_new_mapping);
 	T_RUN(memfd_mapped_again_at_the_same_place);
 	T_RUN(memfd_mapped_for_reading_then_for_writing);
+	T_RUN(memfd_mapped_for_reading_then_half_of_it_for_writing);
+	T_RUN(window_on_a_file_moved_on);
 	T_RUN(memfd_mapped_for_reading_then_a_larger_one_for_writing);
 	T_RUN(memfd_writable_only_in_another_place);
 	T_RUN(private_file_read);
