@@ -77,4 +77,7 @@ int sdi_wp_scan_shared(struct sdi_wp_round *r, bool marked, struct sdi_pace *pac
 /* Push what was written in known mappings; SDI_TAKE begins again. */
 int sdi_wp_scan(struct sdi_wp_round *r);
 
+/* After it: push what is known and no longer registered. It is not known any more. */
+int sdi_wp_push_gone(struct sdi_wp_round *r);
+
 #endif

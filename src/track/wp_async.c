@@ -368,6 +368,8 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 	if (!err)
 		err = sdi_wp_scan(&r);
 	if (!err)
+		err = sdi_wp_push_gone(&r);
+	if (!err)
 		err = push_refused(&r);
 	sdi_ranges_fini(&r.fresh);
 	sdi_ranges_fini(&r.zeros);

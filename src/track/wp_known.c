@@ -327,3 +327,25 @@ int sdi_wp_push_fresh(struct sdi_wp_round *r)
 				      SOFTDIRTY_NEW, 0);
 	return err;
 }
+
+/*
+ * What was taken out of the userfaultfd since the first look (it was moved, it was mapped anew, a moved
+ * one joined it) was not met by the scan. It was there for the first look, so it may have been written
+ * before it. To leave it to the next round is not enough: it may be away for the first look of that
+ * one, and back for the scan, and so on.
+ */
+int sdi_wp_push_gone(struct sdi_wp_round *r)
+{
+	struct sdi_ranges unreg = { 0 }, gone = { 0 };
+	int err = sdi_wp_unregistered(r->tr, &r->tr->maps, &unreg);
+
+	if (!err)
+		err = sdi_ranges_intersect(&r->wp->known, &unreg, &gone);
+	if (!err)
+		err = sdi_ranges_remove(&r->wp->known, &gone);
+	for (size_t i = 0; i < gone.n && !err; i++)
+		err = sdi_ranges_push(r->found, gone.r[i].start, gone.r[i].end, SOFTDIRTY_NEW, 0);
+	sdi_ranges_fini(&unreg);
+	sdi_ranges_fini(&gone);
+	return err;
+}

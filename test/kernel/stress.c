@@ -5,9 +5,9 @@
  * ordinary user, and no write may be lost. The first half of the memory is private, the second
  * half shared.
  *
- * Memory is changed in blocks; whoever changes a block locks the writers out of it. What was changed
- * during a read may be reported by the next one instead; and so may its neighbours, because the
- * kernel takes them out of the userfaultfd when a moved block joins them.
+ * Memory is changed in blocks; whoever changes a block locks the writers out of it. When one was
+ * changed during a read, a page may be reported by the next one instead: also one of its neighbours,
+ * which the kernel takes out of the userfaultfd when a moved block joins them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -315,12 +315,12 @@ static bool changed(const uint32_t *before, size_t block)
 	return (before[block] & 1) || before[block] != control->changes[block];
 }
 
-static void judge_page(struct result *r, size_t i, bool reported, bool same, bool all_same)
+static void judge_page(struct result *r, size_t i, bool reported, bool may_be_late)
 {
 	r->reported += reported;
 	if (!t_oracle_after(oracle, i, reported)) {
 		r->late[i] = false;
-	} else if (!same || (!r->late[i] && !all_same)) {
+	} else if (may_be_late && !r->late[i]) {
 		r->n_late++;
 		r->late[i] = true;
 	} else if (r->lost++ < 10) {
@@ -330,12 +330,12 @@ static void judge_page(struct result *r, size_t i, bool reported, bool same, boo
 
 static void judge(struct result *r, const char *letters, const uint32_t *before)
 {
-	bool all_same = true;
+	bool any_changed = false;
 
 	for (size_t b = 0; b < N_BLOCKS; b++)
-		all_same &= !changed(before, b);
+		any_changed |= changed(before, b);
 	for (size_t i = 0; i < N_PAGES; i++)
-		judge_page(r, i, letters[i] != '-', !changed(before, i / BLOCK), all_same);
+		judge_page(r, i, letters[i] != '-', any_changed);
 	r->rounds++;
 }
 
