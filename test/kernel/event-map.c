@@ -69,6 +69,32 @@ static void mremap_over_another_mapping(void)
 	T_EVENT(&tg, .want = "nnnn", .hash = "DDDD", .why = "by content");
 }
 
+static uintptr_t map_a_page_table(struct t_target *tg, size_t size)
+{
+	t_map(tg, 1, size, 0);
+	t_call(tg, t_op_madvise, tg->mem, size, MADV_NOHUGEPAGE);
+	t_call(tg, t_op_touch, tg->mem, size / t_page_size(), t_page_size());
+	return tg->mem;
+}
+
+/* The kernel moves them in one step, without looking at pages. The mappings look the same afterwards. */
+static void whole_page_tables_swapped(void)
+{
+	T_TARGET tg = t_start();
+	size_t size = 512 * t_page_size();
+	uintptr_t a = map_a_page_table(&tg, size), b = map_a_page_table(&tg, size), spare;
+
+	t_call(&tg, t_op_touch, b, 512, t_page_size());
+	spare = t_slot(&tg, size, size);
+	tg.mem = a;
+	t_watch(&tg);
+	T_MUST(t_call(&tg, op_mremap, a, size, spare, size) == 0);
+	T_MUST(t_call(&tg, op_mremap, b, size, a, size) == 0);
+	T_MUST(t_call(&tg, op_mremap, spare, size, b, size) == 0);
+	T_EVENT(&tg, .want = "n", .hash = "D", .sd = "-",
+		.why = t_backend() == T_HASH ? "by content" : "the kernel sets no bits then");
+}
+
 static void mremap_that_grows_and_moves(void)
 {
 	T_TARGET tg;
@@ -327,6 +353,7 @@ int main(void)
 	t_need_backend();
 	T_RUN(mremap_to_a_hole);
 	T_RUN(mremap_over_another_mapping);
+	T_RUN(whole_page_tables_swapped);
 	T_RUN(mremap_that_grows_and_moves);
 	T_RUN(mremap_twice);
 	T_RUN(mremap_away_and_back);
