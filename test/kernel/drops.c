@@ -4,22 +4,22 @@
 
 static void shared_memory(void)
 {
-	t_drop_all_the_time(t_op_memfd, MADV_DONTNEED, MADV_PAGEOUT);
+	T_DROP_ALL_THE_TIME(.make = t_op_memfd, .advice = { MADV_DONTNEED, MADV_PAGEOUT });
 }
 
 static void shared_memory_in_huge_pages(void)
 {
-	t_drop_all_the_time(t_op_memfd, MADV_DONTNEED, MADV_COLLAPSE);
+	T_DROP_ALL_THE_TIME(.make = t_op_memfd, .advice = { MADV_DONTNEED, MADV_COLLAPSE });
 }
 
 static void a_file_on_a_disk(void)
 {
-	t_drop_all_the_time(t_op_file, MADV_DONTNEED, MADV_PAGEOUT);
+	T_DROP_ALL_THE_TIME(.make = t_op_file, .advice = { MADV_DONTNEED, MADV_PAGEOUT });
 }
 
 static void private_memory_in_huge_pages(void)
 {
-	t_drop_all_the_time(NULL, MADV_COLLAPSE, MADV_PAGEOUT);
+	T_DROP_ALL_THE_TIME(.advice = { MADV_COLLAPSE, MADV_PAGEOUT });
 }
 
 int main(void)

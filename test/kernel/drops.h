@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "oracle.h"
 #include "target.h"
@@ -23,14 +26,20 @@
 
 enum { T_DROPS_SECONDS = 1, T_DROPS_ROUNDS = 2000, T_DROPS_PAGES = 2048, T_DROPS_THREADS = 2 };
 
+struct t_drops_how {
+	t_fn *make;		/* what makes a file of that many bytes to share; NULL: private memory */
+	int advice[2];		/* what is done to the memory, in turns */
+	bool from_outside;	/* by another process: also while the target is stopped */
+};
+
 static struct t_drops {
 	_Atomic bool stop;
-	int advice[2];		/* what is done to the memory, in turns */
+	struct t_drops_how how;
 } *t_drops;
 static struct t_oracle *t_drops_oracle;
 static char *t_drops_memory;
 
-/* --- in the target --- */
+/* --- in the target, or in the other process --- */
 
 static void *t_drops_writer(void *arg)
 {
@@ -47,30 +56,38 @@ static void *t_drops_writer(void *arg)
 }
 
 /* Some pages at once; but a huge page is made of the 2 MiB around them. */
-static void t_drops_advise(size_t i, int advice)
+static long t_drops_advise(int pidfd, size_t i, int advice)
 {
 	size_t n = advice == MADV_COLLAPSE ? (2 << 20) / t_page_size() : 16;
 
 	i = advice == MADV_COLLAPSE ? i / n * n : i % (T_DROPS_PAGES - n);
-	madvise(t_drops_memory + i * t_page_size(), n * t_page_size(), advice);
+	struct iovec part = { t_drops_memory + i * t_page_size(), n * t_page_size() };
+	return pidfd < 0 ? madvise(part.iov_base, part.iov_len, advice) :
+			   syscall(SYS_process_madvise, pidfd, &part, 1, advice, 0);
+}
+
+static void t_drops_drop(int pidfd, unsigned seed)
+{
+	for (size_t n = 0; !t_drops->stop; n++)
+		t_drops_advise(pidfd, (size_t)rand_r(&seed) % T_DROPS_PAGES,
+			       t_drops->how.advice[n % 2]);
 }
 
 static void *t_drops_dropper(void *arg)
 {
-	unsigned seed = (unsigned)(uintptr_t)arg;
-
-	for (size_t n = 0; !t_drops->stop; n++)
-		t_drops_advise((size_t)rand_r(&seed) % T_DROPS_PAGES, t_drops->advice[n % 2]);
+	t_drops_drop(-1, (unsigned)(uintptr_t)arg);
 	return NULL;
 }
 
 static long t_drops_run(long mem, long b, long c, long d)
 {
+	bool outside = t_drops->how.from_outside;
 	pthread_t t[2 * T_DROPS_THREADS];
 
 	t_drops_memory = (char *)mem;
 	for (size_t i = 0; i < 2 * T_DROPS_THREADS; i++)
-		if (pthread_create(&t[i], NULL, i % 2 ? t_drops_dropper : t_drops_writer,
+		if (pthread_create(&t[i], NULL, i % 2 && !outside ? t_drops_dropper
+								   : t_drops_writer,
 				   (void *)(i + 1)))
 			return -EAGAIN;
 	for (size_t i = 0; i < 2 * T_DROPS_THREADS; i++)
@@ -93,6 +110,25 @@ static size_t t_drops_read(struct t_target *tg)
 	return lost;
 }
 
+/* Returns the other process, or 0: it may not do that. */
+static pid_t t_drops_outside(const struct t_target *tg)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, tg->pid, 0);
+	pid_t pid;
+
+	t_drops_memory = (char *)tg->mem;
+	if (pidfd < 0 || (t_drops_advise(pidfd, 0, MADV_PAGEOUT) < 0 &&
+			  (errno == EPERM || errno == ENOSYS)))
+		return 0;
+	pid = t_fork();
+	if (pid == 0) {
+		t_drops_drop(pidfd, 1);
+		_exit(0);
+	}
+	close(pidfd);
+	return pid;
+}
+
 static void t_drops_until(struct t_target *tg, uint64_t end)
 {
 	size_t rounds = 0, lost = 0;
@@ -108,10 +144,10 @@ static void t_drops_until(struct t_target *tg, uint64_t end)
 	T_EQ(lost, 0);
 }
 
-/* make: what makes a file of that many bytes to share, or NULL for private memory. */
-static inline void t_drop_all_the_time(t_fn *make, int advice, int other)
+static inline void t_drop_all_the_time(struct t_drops_how how)
 {
 	size_t size = T_DROPS_PAGES * t_page_size();
+	pid_t outside = 0;
 	T_TARGET tg;
 	int fd = -1;
 
@@ -119,18 +155,25 @@ static inline void t_drop_all_the_time(t_fn *make, int advice, int other)
 	t_drops = mmap(NULL, sizeof(*t_drops), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
 	T_MUST(t_drops != MAP_FAILED);
-	*t_drops = (struct t_drops){ .advice = { advice, other } };
+	t_drops->how = how;
 	tg = t_start();
-	if (make)
-		fd = (int)t_call(&tg, make, size);
-	T_MUST(!make || fd >= 0);
+	if (how.make)
+		fd = (int)t_call(&tg, how.make, size);
+	T_MUST(!how.make || fd >= 0);
 	t_slot(&tg, size, 2 << 20);
 	tg.unit = t_page_size();
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, size,
-		      make ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, fd) == 0);
+		      how.make ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, fd) == 0);
 	t_call(&tg, t_op_touch, tg.mem, T_DROPS_PAGES, t_page_size());
 	t_watch(&tg);
+	if (how.from_outside) {
+		outside = t_drops_outside(&tg);
+		if (outside <= 0)
+			T_SKIP("no process_madvise() (Linux 5.10, root)");
+	}
 	t_drops_until(&tg, t_deadline(T_DROPS_SECONDS));
+	t_kill(outside);
 }
+#define T_DROP_ALL_THE_TIME(...) t_drop_all_the_time((struct t_drops_how){ __VA_ARGS__ })
 
 #endif

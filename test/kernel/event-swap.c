@@ -209,17 +209,23 @@ static void shared_memory_swapped_at_clear_then_written(void)
 
 static void private_memory_swapped_all_the_time(void)
 {
-	t_drop_all_the_time(NULL, MADV_PAGEOUT, MADV_PAGEOUT);
+	T_DROP_ALL_THE_TIME(.advice = { MADV_PAGEOUT, MADV_PAGEOUT });
 }
 
 static void private_memory_swapped_and_made_huge_all_the_time(void)
 {
-	t_drop_all_the_time(NULL, MADV_PAGEOUT, MADV_COLLAPSE);
+	T_DROP_ALL_THE_TIME(.advice = { MADV_PAGEOUT, MADV_COLLAPSE });
 }
 
 static void shared_memory_swapped_all_the_time(void)
 {
-	t_drop_all_the_time(t_op_memfd, MADV_PAGEOUT, MADV_DONTNEED);
+	T_DROP_ALL_THE_TIME(.make = t_op_memfd, .advice = { MADV_PAGEOUT, MADV_DONTNEED });
+}
+
+/* As the kernel does it by itself. */
+static void private_memory_swapped_and_made_huge_from_outside(void)
+{
+	T_DROP_ALL_THE_TIME(.advice = { MADV_PAGEOUT, MADV_COLLAPSE }, .from_outside = true);
 }
 
 int main(void)
@@ -236,5 +242,6 @@ int main(void)
 	T_RUN(private_memory_swapped_all_the_time);
 	T_RUN(private_memory_swapped_and_made_huge_all_the_time);
 	T_RUN(shared_memory_swapped_all_the_time);
+	T_RUN(private_memory_swapped_and_made_huge_from_outside);
 	return t_done();
 }
