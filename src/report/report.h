@@ -13,7 +13,7 @@
 
 #include "softdirty.h"
 
-enum { SDI_N_REASONS = SOFTDIRTY_REASON_KSM + 1 };
+enum { SDI_N_REASONS = SOFTDIRTY_REASON_MOVED + 1 };
 
 struct sdi_report {
 	pid_t pid;

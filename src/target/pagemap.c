@@ -292,16 +292,16 @@ struct sparse {
 	void *arg;
 };
 
-static int visit_mapping(void *arg, const struct sdi_vma *v, uint32_t flags)
+static int visit_mapping(void *arg, const struct sdi_smap *m)
 {
 	const struct sparse *s = arg;
-	uint64_t start = MAX(v->start, s->start), end = MIN(v->end, s->end);
+	uint64_t start = MAX(m->vma.start, s->start), end = MIN(m->vma.end, s->end);
 
 	if (start >= end)
 		return 0;
-	if (flags & SDI_SMAP_POPULATED)
+	if (m->flags & SDI_SMAP_POPULATED)
 		return each_by_entries(s->pagemap, s->m, s->any, start, end, s->fn, s->arg);
-	return flags & SDI_SMAP_NEW && s->any & PAGE_IS_SOFT_DIRTY ?
+	return m->flags & SDI_SMAP_NEW && s->any & PAGE_IS_SOFT_DIRTY ?
 	       s->fn(s->arg, start, end, PAGE_IS_SOFT_DIRTY) : 0;
 }
 

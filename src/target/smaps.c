@@ -13,8 +13,7 @@ struct walk {
 	sdi_smaps_fn *fn;
 	void *arg;
 	bool open;		/* a mapping has begun and its VmFlags are still to come */
-	struct sdi_vma vma;
-	uint32_t flags;
+	struct sdi_smap m;
 };
 
 static bool starts(const char *text, const char *with)
@@ -54,16 +53,19 @@ static int visit_line(void *arg, char *line)
 		if (!w->open)
 			return -EIO;
 		w->open = false;
-		return w->fn(w->arg, &w->vma, w->flags | vm_flags(line + 8));
+		w->m.flags |= vm_flags(line + 8);
+		return w->fn(w->arg, &w->m);
 	}
 	if (w->open && counts_pages(line)) {
-		w->flags |= strtoull(strchr(line, ':') + 1, NULL, 10) ? SDI_SMAP_POPULATED : 0;
+		uint64_t kib = strtoull(strchr(line, ':') + 1, NULL, 10);
+
+		w->m.flags |= kib ? SDI_SMAP_POPULATED : 0;
+		w->m.swapped += starts(line, "Swap:") ? kib << 10 : 0;
 	} else if (sdi_maps_parse_line(line, &l)) {
 		if (w->open)
 			return -EIO;
 		w->open = true;
-		w->vma = l.vma;
-		w->flags = 0;
+		w->m = (struct sdi_smap){ .vma = l.vma };
 	}
 	return 0;
 }

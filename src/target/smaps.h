@@ -14,8 +14,14 @@ enum sdi_smap_flags {
 	SDI_SMAP_MERGEABLE = 1 << 5,	/* KSM may merge its pages */
 };
 
+struct sdi_smap {
+	struct sdi_vma vma;
+	uint32_t flags;			/* SDI_SMAP_* */
+	uint64_t swapped;		/* bytes in swap */
+};
+
 /* Called for each mapping in the order of the file. Non-zero ends the walk with that value. */
-typedef int sdi_smaps_fn(void *arg, const struct sdi_vma *v, uint32_t flags);
+typedef int sdi_smaps_fn(void *arg, const struct sdi_smap *m);
 
 /* 0, what fn returned, -ESRCH, -EPERM, -ENOMEM; -EIO: this kernel shows no VmFlags. */
 int sdi_smaps_each(const struct sdi_target *t, sdi_smaps_fn *fn, void *arg);

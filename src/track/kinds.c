@@ -28,14 +28,14 @@ static struct sdi_file_kind *find(const struct sdi_kinds *kinds, uint64_t ident)
 	       bsearch(&key, kinds->k, kinds->n, sizeof(*kinds->k), by_ident);
 }
 
-static int add(void *arg, const struct sdi_vma *v, uint32_t flags)
+static int add(void *arg, const struct sdi_smap *m)
 {
 	struct sdi_kinds *kinds = arg;
 
-	if (!(v->flags & SDI_VMA_FILE))
+	if (!(m->vma.flags & SDI_VMA_FILE))
 		return 0;
-	if (kinds->n && kinds->k[kinds->n - 1].ident == v->ident) {
-		kinds->k[kinds->n - 1].flags |= flags;
+	if (kinds->n && kinds->k[kinds->n - 1].ident == m->vma.ident) {
+		kinds->k[kinds->n - 1].flags |= m->flags;
 		return 0;
 	}
 	if (kinds->n == kinds->cap) {
@@ -47,7 +47,7 @@ static int add(void *arg, const struct sdi_vma *v, uint32_t flags)
 		kinds->k = k;
 		kinds->cap = cap;
 	}
-	kinds->k[kinds->n++] = (struct sdi_file_kind){ v->ident, flags };
+	kinds->k[kinds->n++] = (struct sdi_file_kind){ m->vma.ident, m->flags };
 	return 0;
 }
 

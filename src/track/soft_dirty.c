@@ -15,11 +15,13 @@
  *
  *  - a page that KSM merges with others loses the bit: what is in a mapping that KSM works in is
  *    untracked while it is at work;
+ *  - a page that the kernel moves elsewhere may lose it: see migration.h;
  *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
  *    file keeps what was written: the content of shared memory is compared, as hash does.
  *
  * A write from another process (process_vm_writev(), a vfork() child) in the moment between the two
- * steps is lost. No other kernel interface closes that.
+ * steps is lost; and whole page tables that mremap() moves (move_normal_pmd()) have no bits set, which
+ * is not seen where the mapping looks as before. No other kernel interface closes that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +40,7 @@
 #include "track/kinds.h"
 #include "track/known.h"
 #include "track/ksm.h"
+#include "track/migration.h"
 #include "track/probe.h"
 #include "track/tracker.h"
 #include "track/zero.h"
@@ -51,6 +54,7 @@ struct soft {
 	struct sdi_content *content;	/* of shared memory */
 	struct sdi_zero zero;
 	struct sdi_ksm ksm;		/* as of the last SDI_TAKE */
+	struct sdi_migration moved;
 };
 
 /* One collect(). */
@@ -93,6 +97,11 @@ static int read_bits(struct round *r, bool gently)
 	return err;
 }
 
+static int clear(const struct soft *s)
+{
+	return write(s->clear_refs, "4", 1) == 1 ? 0 : -errno;
+}
+
 /*
  * With the target stopped. Nothing of it can write but the kernel's own threads that work for it
  * (io_uring): their faults would show.
@@ -114,8 +123,13 @@ static int read_and_clear(struct round *r)
 	}
 	if (err)
 		return err;
-	if (write(r->s->clear_refs, "4", 1) != 1)
-		return -errno;
+	err = clear(r->s);
+	if (!err)
+		err = sdi_migration_look(&r->s->moved, r->tr, r->fixed);
+	if (!err)
+		err = clear(r->s);
+	if (err)
+		return err;
 	r->lost = !t->self && (sdi_fault_count(t, &end) || end != before);
 	return 0;
 }
@@ -131,10 +145,21 @@ static int take_other(struct round *r)
 	return err;
 }
 
+/* In memory that is written now. */
+static int make_room(struct sdi_ranges *list)
+{
+	size_t room = list->n * 2 + 1024;
+	int err = 0;
+
+	while (list->n < room && !err)
+		err = sdi_ranges_push(list, 0, 1, 0, 0);
+	return err;
+}
+
 /*
- * Of our own process the other threads are stopped. Between the two steps this thread writes only
- * to its stack and to the list; the first reading has written to these before, so the second
- * one sees them dirty. They may grow no more then.
+ * Of our own process the other threads are stopped. Until the bits are clear this thread writes only
+ * to its stack and to the lists; the first looks have written to these before, so the second reading
+ * sees them dirty. They may grow no more then.
  */
 static int take_self(struct round *r)
 {
@@ -145,9 +170,12 @@ static int take_self(struct round *r)
 	do {
 		r->fixed = false;
 		err = read_bits(r, false);
-		size_t room = r->dirty.n * 2 + 1024;
-		for (size_t n = r->dirty.n; !err && n < room; n++)
-			err = sdi_ranges_push(&r->dirty, 0, 1, 0, 0);
+		if (!err)
+			err = sdi_migration_look(&r->s->moved, r->tr, false);
+		if (!err)
+			err = make_room(&r->dirty);
+		if (!err)
+			err = make_room(&r->s->moved.away);
 		if (!err)
 			err = sdi_thread_count(&r->tr->target, &n_threads);
 		if (!err && n_threads > 1)
@@ -280,9 +308,9 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 	return err;
 }
 
-static int push_mergeable(void *arg, const struct sdi_vma *v, uint32_t flags)
+static int push_mergeable(void *arg, const struct sdi_smap *m)
 {
-	return flags & SDI_SMAP_MERGEABLE ? push_untracked(arg, v, SOFTDIRTY_REASON_KSM) : 0;
+	return m->flags & SDI_SMAP_MERGEABLE ? push_untracked(arg, &m->vma, SOFTDIRTY_REASON_KSM) : 0;
 }
 
 static int push_mapping(struct round *r, const struct sdi_vma *v)
@@ -313,6 +341,8 @@ static int collect(struct round *r, enum sdi_collect how)
 	if (!err)
 		err = compare_shared(r, how);
 	if (!err)
+		err = sdi_migration_push(&s->moved, r->tr, r->found);
+	if (!err)
 		err = how == SDI_PEEK ? read_bits(r, true) :
 		      r->tr->target.self ? take_self(r) : take_other(r);
 	if (!err)
@@ -323,6 +353,8 @@ static int collect(struct round *r, enum sdi_collect how)
 		err = push_mapping(r, &r->tr->maps.v[i]);
 	if (!err && sdi_ksm_ran(&s->ksm))
 		err = sdi_smaps_each(&r->tr->target, push_mergeable, r);
+	if (!err && how == SDI_TAKE)
+		err = sdi_migration_judge(&s->moved, r->tr);
 	if (!err && how == SDI_TAKE)
 		err = sdi_known_set(&s->known, &r->tr->maps);
 	return err;
@@ -406,6 +438,7 @@ static void soft_detach(struct sdi_tracker *tr)
 	sdi_maps_fini(&s->known);
 	sdi_kinds_fini(&s->kinds);
 	sdi_content_close(s->content);
+	sdi_migration_fini(&s->moved);
 	free(s);
 	tr->state = NULL;
 }

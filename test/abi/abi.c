@@ -47,14 +47,15 @@ static void numbers_mean_what_they_meant(void)
 	T_EQ(SOFTDIRTY_READ_CLEAR, 1);
 	T_EQ(SOFTDIRTY_REASON_EXEC, 2);
 	T_EQ(SOFTDIRTY_REASON_LOST, 12);
+	T_EQ(SOFTDIRTY_REASON_MOVED, 14);
 }
 
 static void every_reason_has_words(void)
 {
 	T_STREQ(softdirty_reason_text(SOFTDIRTY_REASON_NONE), "");
-	for (unsigned i = 1; i <= SOFTDIRTY_REASON_LOST; i++)
+	for (unsigned i = 1; i <= SOFTDIRTY_REASON_MOVED; i++)
 		T_OK(strlen(softdirty_reason_text(i)) > 10);
-	T_OK(*softdirty_reason_text(SOFTDIRTY_REASON_LOST + 1));
+	T_OK(*softdirty_reason_text(SOFTDIRTY_REASON_MOVED + 1));
 	T_OK(*softdirty_reason_text(~0u));
 }
 

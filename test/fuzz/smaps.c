@@ -7,15 +7,15 @@
 
 #include "fuzz.h"
 
-static int count(void *arg, const struct sdi_vma *v, uint32_t flags)
+static int count(void *arg, const struct sdi_smap *m)
 {
-	FUZZ_OK(v->start < v->end);
-	FUZZ_OK(!(flags & ~(SDI_SMAP_MERGEABLE * 2 - 1)));
+	FUZZ_OK(m->vma.start < m->vma.end);
+	FUZZ_OK(!(m->flags & ~(SDI_SMAP_MERGEABLE * 2 - 1)));
 	++*(size_t *)arg;
 	return 0;
 }
 
-static int stop(void *arg, const struct sdi_vma *v, uint32_t flags)
+static int stop(void *arg, const struct sdi_smap *m)
 {
 	return 7;
 }

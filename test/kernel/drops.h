@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -24,12 +25,14 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum { T_DROPS_SECONDS = 1, T_DROPS_ROUNDS = 2000, T_DROPS_PAGES = 2048, T_DROPS_THREADS = 2 };
+enum { T_DROPS_SECONDS = 1, T_DROPS_ROUNDS = 2000, T_DROPS_PAGES = 2048, T_DROPS_THREADS = 2,
+       T_DROPS_COMPACTED = 1 << 15 };
 
 struct t_drops_how {
 	t_fn *make;		/* what makes a file of that many bytes to share; NULL: private memory */
 	int advice[2];		/* what is done to the memory, in turns */
 	bool from_outside;	/* by another process: also while the target is stopped */
+	bool compacted;		/* and one more has the kernel move pages together */
 };
 
 static struct t_drops {
@@ -110,6 +113,36 @@ static size_t t_drops_read(struct t_target *tg)
 	return lost;
 }
 
+/* Memory with holes everywhere, and then not: so there is always something to move. */
+static void t_drops_compact(void)
+{
+	size_t n = T_DROPS_COMPACTED, size = n * t_page_size();
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned seed = 1;
+
+	T_MUST(p != MAP_FAILED);
+	madvise(p, size, MADV_NOHUGEPAGE);
+	memset(p, 1, size);
+	while (!t_drops->stop && !t_write_file("/proc/sys/vm/compact_memory", "1")) {
+		for (size_t i = 0; i < n / 16; i++)
+			p[(size_t)rand_r(&seed) % n * t_page_size()] = 1;
+		for (size_t i = 0; i < n / 32; i++)
+			madvise(p + (size_t)rand_r(&seed) % n * t_page_size(), t_page_size(),
+				MADV_DONTNEED);
+	}
+}
+
+static pid_t t_drops_compactor(void)
+{
+	pid_t pid = t_fork();
+
+	if (pid == 0) {
+		t_drops_compact();
+		_exit(0);
+	}
+	return pid;
+}
+
 /* Returns the other process, or 0: it may not do that. */
 static pid_t t_drops_outside(const struct t_target *tg)
 {
@@ -147,7 +180,7 @@ static void t_drops_until(struct t_target *tg, uint64_t end)
 static inline void t_drop_all_the_time(struct t_drops_how how)
 {
 	size_t size = T_DROPS_PAGES * t_page_size();
-	pid_t outside = 0;
+	pid_t outside = 0, compactor = 0;
 	T_TARGET tg;
 	int fd = -1;
 
@@ -171,8 +204,11 @@ static inline void t_drop_all_the_time(struct t_drops_how how)
 		if (outside <= 0)
 			T_SKIP("no process_madvise() (Linux 5.10, root)");
 	}
+	if (how.compacted)
+		compactor = t_drops_compactor();
 	t_drops_until(&tg, t_deadline(T_DROPS_SECONDS));
 	t_kill(outside);
+	t_kill(compactor);
 }
 #define T_DROP_ALL_THE_TIME(...) t_drop_all_the_time((struct t_drops_how){ __VA_ARGS__ })
 

@@ -228,6 +228,12 @@ static void private_memory_swapped_and_made_huge_from_outside(void)
 	T_DROP_ALL_THE_TIME(.advice = { MADV_PAGEOUT, MADV_COLLAPSE }, .from_outside = true);
 }
 
+static void private_memory_swapped_and_moved_from_outside(void)
+{
+	T_DROP_ALL_THE_TIME(.advice = { MADV_PAGEOUT, MADV_PAGEOUT }, .from_outside = true,
+			    .compacted = true);
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -243,5 +249,6 @@ int main(void)
 	T_RUN(private_memory_swapped_and_made_huge_all_the_time);
 	T_RUN(shared_memory_swapped_all_the_time);
 	T_RUN(private_memory_swapped_and_made_huge_from_outside);
+	T_RUN(private_memory_swapped_and_moved_from_outside);
 	return t_done();
 }

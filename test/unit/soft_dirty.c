@@ -508,12 +508,12 @@ struct seen {
 	int n;
 };
 
-static int look(void *arg, const struct sdi_vma *v, uint32_t flags)
+static int look(void *arg, const struct sdi_smap *m)
 {
 	struct seen *s = arg;
 
-	if (v->start <= s->at && s->at < v->end)
-		s->flags = flags;
+	if (m->vma.start <= s->at && s->at < m->vma.end)
+		s->flags = m->flags;
 	s->n++;
 	return 0;
 }
