@@ -72,7 +72,7 @@ static int hold(void *arg, pid_t tid)
 {
 	struct freezing *f = arg;
 
-	if (tid == f->spared || is_held(f, tid))
+	if (tid == f->spared || is_held(f, tid) || sdi_is_kernel_worker(f->t, tid))
 		return 0;
 	if (f->n == MAX_THREADS)
 		return sdi_fail(ENOMEM, "it has more than %d threads", MAX_THREADS);

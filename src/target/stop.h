@@ -12,7 +12,10 @@
 
 struct sdi_freezer;
 
-/* Stop every thread. -EPERM, -ESRCH, -EBUSY (another tracer), -ETIMEDOUT (nothing is stopped). */
+/*
+ * Stop every thread but the kernel's workers. -EPERM, -ESRCH, -EBUSY (another tracer), -ETIMEDOUT
+ * (nothing is stopped).
+ */
 int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret);
 
 /*

@@ -64,7 +64,8 @@ int sdi_thread_count(const struct sdi_target *t, uint64_t *ret);
 
 /*
  * Is that thread the kernel's (of io_uring, vhost)? It looks like any other but never returns to the
- * code of the process, so it must not be waited for to do so.
+ * code of the process, so it must not be waited for to do so; nor stopped, which would break off what it
+ * waits for: the request of the process would fail with EINTR.
  */
 bool sdi_is_kernel_worker(const struct sdi_target *t, pid_t tid);
 

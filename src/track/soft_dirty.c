@@ -19,9 +19,10 @@
  *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
  *    file keeps what was written: the content of shared memory is compared, as hash does.
  *
- * A write from another process (process_vm_writev(), a vfork() child) in the moment between the two
- * steps is lost; and whole page tables that mremap() moves (move_normal_pmd()) have no bits set, which
- * is not seen where the mapping looks as before. No other kernel interface closes that.
+ * A write from another process (process_vm_writev(), a vfork() child) or from a thread of the kernel
+ * that is not among its own (vhost before Linux 6.4) in the moment between the two steps is lost. And
+ * whole page tables that mremap() moves (move_normal_pmd()) have no bits set, which is not seen where
+ * the mapping looks as before. No other kernel interface closes that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -103,7 +104,7 @@ static int clear(const struct soft *s)
 }
 
 /*
- * With the target stopped. Nothing of it can write but the kernel's own threads that work for it
+ * With the target stopped. Nothing of it can write but the kernel's workers among its threads
  * (io_uring): their faults would show.
  */
 static int read_and_clear(struct round *r)

@@ -5,9 +5,11 @@
  */
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "oracle.h"
 #include "target.h"
 #include "uring.h"
 
@@ -204,6 +206,118 @@ static long op_aio(long address, long b, long c, long d)
 	return (long)event.res;
 }
 
+/* --- reads that the kernel's own threads do while the target is stopped --- */
+
+enum { N_PAGES = 256, N_THREADS = 4, N_REQUESTS = 8, SECONDS = 2 };
+
+static struct t_oracle *oracle;
+static _Atomic bool *stop;
+static int pipes[N_THREADS * N_REQUESTS][2];	/* one for each request */
+static char *memory;
+
+static long read_some(struct t_uring *u, int (*from)[2], size_t first)
+{
+	long ret = 0;
+
+	for (size_t i = first; i < first + N_REQUESTS && !ret; i++) {
+		t_oracle_begin(oracle, i);
+		ret = t_uring_submit_read(u, IORING_OP_READ, from[i - first][0],
+					  memory + i * t_page_size(), 8, 0);
+	}
+	for (size_t i = 0; i < N_REQUESTS && !ret; i++) {
+		int n = t_uring_wait(u);
+
+		ret = n == 8 ? 0 : n < 0 ? n : -EIO;
+	}
+	for (size_t i = first; i < first + N_REQUESTS && !ret; i++)
+		t_oracle_end(oracle, i);
+	return ret;
+}
+
+/* Each thread reads into pages of its own. */
+static void *reader(void *arg)
+{
+	size_t me = (size_t)(uintptr_t)arg, n = N_PAGES / N_THREADS;
+	unsigned seed = (unsigned)me;
+	struct t_uring u;
+	long ret = t_uring_open(&u);
+
+	u.flags = IOSQE_ASYNC;
+	while (!ret && !*stop)
+		ret = read_some(&u, &pipes[me * N_REQUESTS],
+				me * n + (size_t)rand_r(&seed) % (n - N_REQUESTS));
+	return (void *)ret;
+}
+
+static long op_read_all_the_time(long mem, long b, long c, long d)
+{
+	pthread_t t[N_THREADS];
+	long ret = 0;
+
+	memory = (char *)mem;
+	for (size_t i = 0; i < N_THREADS; i++)
+		if (pthread_create(&t[i], NULL, reader, (void *)i))
+			return -EAGAIN;
+	for (size_t i = 0; i < N_THREADS; i++) {
+		void *r;
+
+		pthread_join(t[i], &r);
+		ret = ret ? ret : (long)r;
+	}
+	return ret;
+}
+
+/* Somebody else sends what they wait for, whether they are stopped or not. */
+static pid_t begin_to_send(void)
+{
+	pid_t pid = t_fork();
+
+	if (pid == 0)
+		for (uint64_t value = 1ull << 32;
+		     write(pipes[value % (N_THREADS * N_REQUESTS)][1], &value, 8) == 8; value++)
+			usleep(20);
+	return pid;
+}
+
+static size_t lost_in_a_read(struct t_target *tg)
+{
+	static char letters[N_PAGES + 1];
+	size_t lost = 0;
+
+	t_oracle_before(oracle);
+	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, N_PAGES, t_page_size(), letters);
+	for (size_t i = 0; i < N_PAGES; i++)
+		lost += t_oracle_after(oracle, i, letters[i] != '-');
+	return lost;
+}
+
+static void reads_while_it_is_stopped(void)
+{
+	T_TARGET tg;
+	size_t lost = 0, rounds = 0;
+	pid_t sender;
+
+	oracle = t_oracle_new(N_PAGES);
+	stop = mmap(NULL, sizeof(*stop), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	T_MUST(stop != MAP_FAILED);
+	for (size_t i = 0; i < N_THREADS * N_REQUESTS; i++)
+		T_MUST(!pipe(pipes[i]));
+	tg = t_begin(N_PAGES);
+	long ret = t_call(&tg, op_setup, 0, 0);
+	if (ret)
+		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
+	sender = begin_to_send();
+	t_post(&tg, op_read_all_the_time, tg.mem, 0, 0);
+	for (uint64_t end = t_deadline(SECONDS); t_now() < end && !t_failed(); rounds++)
+		lost += lost_in_a_read(&tg);
+	*stop = true;
+	T_EQ(t_wait(&tg), 0);
+	lost += lost_in_a_read(&tg);
+	t_kill(sender);
+	t_note("%zu rounds, %zu writes lost", rounds, lost);
+	T_EQ(lost, 0);
+}
+
 static void aio_read(void)
 {
 	T_TARGET tg = t_begin(4);
@@ -236,6 +350,7 @@ int main(void)
 	T_RUN(unregistered_before_the_read);
 	T_RUN(ring_in_memory_of_the_target);
 	T_RUN(descriptor_of_a_ring_copied);
+	T_RUN(reads_while_it_is_stopped);
 	T_RUN(io_uring_rings);
 	T_RUN(aio_read);
 	return t_done();

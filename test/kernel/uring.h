@@ -18,6 +18,7 @@ struct t_uring {
 	char *sq, *cq;
 	struct io_uring_sqe *sqes;
 	struct io_uring_params p;
+	uint8_t flags;			/* of each request: IOSQE_* */
 };
 
 /* u->p.flags and what belongs to them are set, the rest is zero. */
@@ -58,6 +59,7 @@ static inline int t_uring_submit_read(struct t_uring *u, int op, int fd, void *b
 
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = (uint8_t)op;
+	sqe->flags = u->flags;
 	sqe->fd = fd;
 	sqe->off = offset;
 	sqe->addr = (uintptr_t)buf;
