@@ -30,14 +30,6 @@ int sdi_clear_refs_number(const char *buf, size_t n)
 	return *end || number < 0 || number > 99 ? -EINVAL : (int)number;
 }
 
-/* Both swapped and protected; a file page on its way to another node is swapped and FILE. */
-static bool may_be_marker(uint64_t e)
-{
-	uint64_t bits = PM_ENTRY_PRESENT | PM_ENTRY_SWAP | PM_ENTRY_FILE | PM_ENTRY_UFFD_WP;
-
-	return (e & bits) == (PM_ENTRY_SWAP | PM_ENTRY_UFFD_WP);
-}
-
 static uint64_t shown(struct sdi_known *k, const struct softdirty_range *dirty, uint64_t addr,
 		      uint64_t e)
 {
@@ -45,8 +37,8 @@ static uint64_t shown(struct sdi_known *k, const struct softdirty_range *dirty, 
 	bool is_dirty = dirty;
 
 	if (sdi_marks_are_ours(k, dirty)) {
-		enum sdi_swapped swapped = may_be_marker(e) ? sdi_swapped(k, addr, e) :
-							      SDI_SWAP_REAL;
+		enum sdi_swapped swapped = sdi_swapped(k, addr, e);
+
 		if (swapped == SDI_SWAP_MARKER)
 			e = 0;
 		is_dirty |= swapped == SDI_SWAP_EITHER;

@@ -312,8 +312,12 @@ static long long mapping_swap(struct sdi_known *k, const struct softdirty_mappin
 enum sdi_swapped sdi_swapped(struct sdi_known *k, uint64_t addr, uint64_t entry)
 {
 	uint64_t type = entry & 31, offset = entry >> 5 & ((1ull << 50) - 1);
+	uint64_t bits = PM_ENTRY_PRESENT | PM_ENTRY_SWAP | PM_ENTRY_FILE | PM_ENTRY_UFFD_WP;
 	size_t i;
 
+	/* A file page on its way to another node is swapped and FILE. */
+	if ((entry & bits) != (PM_ENTRY_SWAP | PM_ENTRY_UFFD_WP))
+		return SDI_SWAP_REAL;
 	if (type || offset)
 		return type == 31 && offset == 1 ? SDI_SWAP_MARKER : SDI_SWAP_REAL;
 	i = find_mapping(k, addr);

@@ -41,7 +41,7 @@ bool sdi_maps_others(struct sdi_known *k, uint64_t start, uint64_t end);
 
 /* A page that the kernel shows as swapped and protected may be a mere mark of our tracking. */
 enum sdi_swapped {
-	SDI_SWAP_REAL,		/* content in swap */
+	SDI_SWAP_REAL,		/* content in swap; or it is not swapped and protected */
 	SDI_SWAP_MARKER,	/* an empty page: without tracking it would read as 0 */
 	SDI_SWAP_EITHER,	/* cannot be told without privilege */
 };
