@@ -38,10 +38,19 @@ static uint32_t vm_flags(const char *text)
 	return flags;
 }
 
-static bool counts_pages(const char *line)
+static void count(struct sdi_smap *m, const char *line)
 {
-	return starts(line, "Rss:") || starts(line, "Swap:") || starts(line, "Shared_Hugetlb:") ||
-	       starts(line, "Private_Hugetlb:");
+	const char *value = strchr(line, ':');
+	uint64_t bytes = value ? strtoull(value + 1, NULL, 10) << 10 : 0;
+
+	if (starts(line, "Swap:"))
+		m->swapped = bytes;
+	else if (starts(line, "SwapPss:"))
+		m->swapped_alone = bytes;
+	else if (!starts(line, "Rss:") && !starts(line, "Shared_Hugetlb:") &&
+		 !starts(line, "Private_Hugetlb:"))
+		return;
+	m->flags |= bytes ? SDI_SMAP_POPULATED : 0;
 }
 
 static int visit_line(void *arg, char *line)
@@ -56,16 +65,13 @@ static int visit_line(void *arg, char *line)
 		w->m.flags |= vm_flags(line + 8);
 		return w->fn(w->arg, &w->m);
 	}
-	if (w->open && counts_pages(line)) {
-		uint64_t kib = strtoull(strchr(line, ':') + 1, NULL, 10);
-
-		w->m.flags |= kib ? SDI_SMAP_POPULATED : 0;
-		w->m.swapped += starts(line, "Swap:") ? kib << 10 : 0;
-	} else if (sdi_maps_parse_line(line, &l)) {
+	if (sdi_maps_parse_line(line, &l)) {
 		if (w->open)
 			return -EIO;
 		w->open = true;
 		w->m = (struct sdi_smap){ .vma = l.vma };
+	} else if (w->open) {
+		count(&w->m, line);
 	}
 	return 0;
 }

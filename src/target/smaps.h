@@ -17,7 +17,8 @@ enum sdi_smap_flags {
 struct sdi_smap {
 	struct sdi_vma vma;
 	uint32_t flags;			/* SDI_SMAP_* */
-	uint64_t swapped;		/* bytes in swap */
+	uint64_t swapped;		/* bytes in swap; of a file in memory, also what it has there */
+	uint64_t swapped_alone;		/* without that, and with a share only of what others have too */
 };
 
 /* Called for each mapping in the order of the file. Non-zero ends the walk with that value. */

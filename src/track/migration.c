@@ -57,14 +57,14 @@ struct judge {
 	struct sdi_ranges swapped;	/* mappings where all of `away` is in swap */
 };
 
-/* "Swap:" counts what is in swap and not what is moved; of files in memory, also what is not mapped in. */
+/* smaps counts what is in swap, and not what is being moved. */
 static int compare_count(void *arg, const struct sdi_smap *m)
 {
 	struct judge *j = arg;
 	const struct sdi_vma *v = &m->vma;
 	uint64_t n = bytes_in(j->away, v->start, v->end);
 
-	return !n || n != m->swapped || v->flags & SDI_VMA_FILE ? 0 :
+	return !n || n != (v->flags & SDI_VMA_FILE ? m->swapped_alone : m->swapped) ? 0 :
 	       sdi_ranges_push(&j->swapped, v->start, v->end, 0, 0);
 }
 
