@@ -71,22 +71,24 @@ static int compare_count(void *arg, const struct sdi_smap *m)
 /* Only if it was so before and after it was counted: others may go to swap meanwhile. */
 static int acquit(struct sdi_migration *m, struct sdi_tracker *tr, const struct sdi_ranges *swapped)
 {
-	struct sdi_ranges now = { 0 }, both = { 0 };
+	struct sdi_ranges now = { 0 }, both = { 0 }, still = { 0 };
 	int err = look(tr, false, true, &now);
 
 	if (!err)
 		err = sdi_ranges_intersect(&m->away, &now, &both);
 	for (size_t i = 0; i < swapped->n && !err; i++) {
-		struct softdirty_range *v = &swapped->r[i];
-		struct sdi_ranges one = { .r = v, .n = 1 };
+		const struct softdirty_range *v = &swapped->r[i];
 		uint64_t n = bytes_in(&both, v->start, v->end);
 
 		if (n == bytes_in(&m->away, v->start, v->end) &&
 		    n == bytes_in(&now, v->start, v->end))
-			err = sdi_ranges_remove(&m->doubtful, &one);
+			err = sdi_ranges_append(&still, v->start, v->end, 0, 0);
 	}
+	if (!err)
+		err = sdi_ranges_remove(&m->doubtful, &still);
 	sdi_ranges_fini(&now);
 	sdi_ranges_fini(&both);
+	sdi_ranges_fini(&still);
 	return err;
 }
 
