@@ -4,14 +4,12 @@
  * mappings come to be registered.
  */
 #include <errno.h>
-#include <sys/ioctl.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "target/pace.h"
 #include "track/content.h"
 #include "track/wp.h"
-#include "uapi/userfaultfd.h"
 
 /*
  * The marks of empty pages, see wp_shared.c, cost 2 MiB of page table per GiB. Beyond this much shared

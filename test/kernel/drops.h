@@ -15,8 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "oracle.h"
-#include "target.h"
+#include "lost.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -100,19 +99,6 @@ static long t_drops_run(long mem, long b, long c, long d)
 
 /* --- in the test --- */
 
-/* Returns the number of writes that were lost. */
-static size_t t_drops_read(struct t_target *tg)
-{
-	static char letters[T_DROPS_PAGES + 1];
-	size_t lost = 0;
-
-	t_oracle_before(t_drops_oracle);
-	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, T_DROPS_PAGES, t_page_size(), letters);
-	for (size_t i = 0; i < T_DROPS_PAGES; i++)
-		lost += t_oracle_after(t_drops_oracle, i, letters[i] != '-');
-	return lost;
-}
-
 /* Memory with holes everywhere, and then not: so there is always something to move. */
 static void t_drops_compact(void)
 {
@@ -168,11 +154,11 @@ static void t_drops_until(struct t_target *tg, uint64_t end)
 
 	t_post(tg, t_drops_run, tg->mem, 0, 0);
 	do
-		lost += t_drops_read(tg);
+		lost += t_lost_writes(tg, t_drops_oracle);
 	while (++rounds < T_DROPS_ROUNDS && t_now() < end && !t_failed());
 	t_drops->stop = true;
 	T_EQ(t_wait(tg), 0);
-	lost += t_drops_read(tg);
+	lost += t_lost_writes(tg, t_drops_oracle);
 	t_note("%zu rounds, %zu writes lost", rounds, lost);
 	T_EQ(lost, 0);
 }

@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "oracle.h"
-#include "target.h"
+#include "lost.h"
 #include "uring.h"
 
 static struct t_uring ring;
@@ -279,18 +278,6 @@ static pid_t begin_to_send(void)
 	return pid;
 }
 
-static size_t lost_in_a_read(struct t_target *tg)
-{
-	static char letters[N_PAGES + 1];
-	size_t lost = 0;
-
-	t_oracle_before(oracle);
-	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, N_PAGES, t_page_size(), letters);
-	for (size_t i = 0; i < N_PAGES; i++)
-		lost += t_oracle_after(oracle, i, letters[i] != '-');
-	return lost;
-}
-
 static void reads_while_it_is_stopped(void)
 {
 	T_TARGET tg;
@@ -309,10 +296,10 @@ static void reads_while_it_is_stopped(void)
 	sender = begin_to_send();
 	t_post(&tg, op_read_all_the_time, tg.mem, 0, 0);
 	for (uint64_t end = t_deadline(SECONDS); t_now() < end && !t_failed(); rounds++)
-		lost += lost_in_a_read(&tg);
+		lost += t_lost_writes(&tg, oracle);
 	*stop = true;
 	T_EQ(t_wait(&tg), 0);
-	lost += lost_in_a_read(&tg);
+	lost += t_lost_writes(&tg, oracle);
 	t_kill(sender);
 	t_note("%zu rounds, %zu writes lost", rounds, lost);
 	T_EQ(lost, 0);

@@ -4,11 +4,13 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "t.h"
+#include "uapi/userfaultfd.h"
 
 enum { N = 8 };
 
