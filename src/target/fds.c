@@ -3,14 +3,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "target/target.h"
+#include "target/threads.h"
 
 static bool is_uffd(int dir, const char *fd, struct stat *ret)
 {
@@ -33,19 +35,76 @@ static bool is_ours(const struct stat *uffd)
 	return false;
 }
 
-int sdi_target_has_uffd(const struct sdi_target *t)
+static int call(sdi_fds_fn *fn, void *arg, int folder)
 {
-	autoclose int fd = sdi_target_openat(t, "fd", O_RDONLY | O_DIRECTORY);
-	autoclosedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	struct stat st;
+	autoclose int fd = folder;
+	autoclosedir DIR *fds = fd >= 0 ? fdopendir(fd) : NULL;
 
-	if (!dir)
+	if (!fds)
 		return fd < 0 ? fd : -errno;
 	take_fd(&fd);
-	for (struct dirent *d; (d = readdir(dir));)
-		if (is_uffd(dirfd(dir), d->d_name, &st) && !is_ours(&st))
+	return fn(arg, fds);
+}
+
+struct tables {
+	const struct sdi_target *target;
+	sdi_fds_fn *fn;
+	void *arg;
+	pid_t last;		/* whose was looked at last */
+};
+
+/* Where that cannot be asked (CONFIG_KCMP, a seccomp filter) they are taken for one. */
+static bool is_same(pid_t a, pid_t b)
+{
+	return syscall(SYS_kcmp, a, b, KCMP_FILES, 0, 0) <= 0;
+}
+
+static bool has_ended(const struct sdi_target *t, pid_t tid)
+{
+	struct sdi_status s;
+
+	return sdi_thread_status(t, tid, &s) || !s.memory;
+}
+
+/* A thread that has ended has no table either. */
+static int call_if_other(void *arg, pid_t tid)
+{
+	struct tables *all = arg;
+	char path[32];
+
+	if (is_same(all->target->pid, tid) || (all->last && is_same(all->last, tid)))
+		return 0;
+	snprintf(path, sizeof(path), "task/%d/fd", tid);
+	int fd = openat(all->target->procfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
+
+	if (err)
+		return has_ended(all->target, tid) ? 0 : err;
+	all->last = tid;
+	return call(all->fn, all->arg, fd);
+}
+
+int sdi_each_fds(const struct sdi_target *t, sdi_fds_fn *fn, void *arg)
+{
+	struct tables others = { .target = t, .fn = fn, .arg = arg };
+	int ret = call(fn, arg, sdi_target_openat(t, "fd", O_RDONLY | O_DIRECTORY));
+
+	return ret ? ret : sdi_each_thread(t, call_if_other, &others);
+}
+
+static int look_for_uffd(void *arg, DIR *fds)
+{
+	struct stat st;
+
+	for (struct dirent *d; (d = readdir(fds));)
+		if (is_uffd(dirfd(fds), d->d_name, &st) && !is_ours(&st))
 			return 1;
 	return 0;
+}
+
+int sdi_target_has_uffd(const struct sdi_target *t)
+{
+	return sdi_each_fds(t, look_for_uffd, NULL);
 }
 
 int sdi_fdinfo_read(int dir, const char *path, struct sdi_fdinfo *ret)

@@ -6,6 +6,7 @@
 #ifndef SDI_TARGET_TARGET_H
 #define SDI_TARGET_TARGET_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,6 +37,14 @@ bool sdi_target_ends(const struct sdi_target *t);
  * the main thread has ended and others run on. Returns the descriptor or -errno.
  */
 int sdi_target_openat(const struct sdi_target *t, const char *name, int flags);
+
+/*
+ * Call fn with a folder as /proc/PID/fd for each table of descriptors of the target, until it returns
+ * non-zero. A process has one, but a thread can have its own: unshare(CLONE_FILES). One may be
+ * visited twice. Returns what fn returned, 0 or -errno; -EACCES also when the target is just ending.
+ */
+typedef int sdi_fds_fn(void *arg, DIR *fds);
+int sdi_each_fds(const struct sdi_target *t, sdi_fds_fn *fn, void *arg);
 
 /*
  * Has the target a userfaultfd of its own among its descriptors? One of this process is none: a fork

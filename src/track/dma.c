@@ -20,7 +20,7 @@
 struct looking {
 	const struct sdi_target *target;
 	const struct sdi_maps *maps;
-	int fdinfo;		/* the directories of a thread that lives */
+	int fdinfo;		/* beside the table that is looked at */
 	struct sdi_dma *dma;
 	struct sdi_ranges buffers;
 	bool silent_ring;	/* a ring that did not list its buffers */
@@ -267,23 +267,27 @@ static int look_at_fd(struct looking *l, int dir, const char *fd)
 	return 0;
 }
 
+static int look_at_table(void *arg, DIR *fds)
+{
+	struct looking *l = arg;
+	autoclose int fdinfo = openat(dirfd(fds), "../fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = fdinfo < 0 ? -errno : 0;
+
+	l->fdinfo = fdinfo;
+	for (struct dirent *d; !err && (d = readdir(fds));)
+		if (d->d_name[0] != '.')
+			err = look_at_fd(l, dirfd(fds), d->d_name);
+	return err;
+}
+
 static int look_at_fds(struct looking *l)
 {
-	autoclose int fdinfo = sdi_target_openat(l->target, "fdinfo", O_RDONLY | O_DIRECTORY);
-	autoclose int fd = sdi_target_openat(l->target, "fd", O_RDONLY | O_DIRECTORY);
-	autoclosedir DIR *dir = fd >= 0 && fdinfo >= 0 ? fdopendir(fd) : NULL;
-	int err = fd < 0 ? fd : fdinfo < 0 ? fdinfo : dir ? 0 : -errno;
+	int err = sdi_each_fds(l->target, look_at_table, l);
 
 	if (err)
 		return assume_worst(l, is_gone(-err) ? -EACCES : err);
-	l->fdinfo = fdinfo;
-	int n = take_fd(&fd);
-	for (struct dirent *d; !err && (d = readdir(dir));)
-		if (d->d_name[0] != '.')
-			err = look_at_fd(l, n, d->d_name);
-	if (!err)
-		look_at_mounts(l);
-	return err;
+	look_at_mounts(l);
+	return 0;
 }
 
 static int push_again(const struct sdi_ranges *list, struct sdi_ranges *found)

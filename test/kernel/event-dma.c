@@ -8,6 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -56,6 +59,46 @@ static long op_pread(long fd, long address, long offset, long d)
 			return n < 0 ? -errno : -EIO;
 	}
 	return 0;
+}
+
+/* In a thread that has descriptors of its own, among which alone is the one for direct reads. */
+struct own_table {
+	int file;		/* O_PATH */
+	long address, offset, result;
+};
+
+static void *pread_there(void *arg)
+{
+	struct own_table *own = arg;
+	char path[40];
+
+	if (unshare(CLONE_FILES)) {
+		own->result = -errno;
+		return NULL;
+	}
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", own->file);
+	int direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	own->result = direct < 0 ? -errno : op_pread(direct, own->address, own->offset, 0);
+	return NULL;
+}
+
+static long op_pread_with_own_table(long fd, long address, long offset, long d)
+{
+	static struct own_table own;
+	char path[32];
+	pthread_t t;
+
+	if (!own.file) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%ld", fd);
+		own.file = open(path, O_PATH | O_CLOEXEC);
+		close((int)fd);
+	}
+	own.address = address;
+	own.offset = offset;
+	if (own.file < 0 || pthread_create(&t, NULL, pread_there, &own))
+		return -EAGAIN;
+	pthread_join(t, NULL);
+	return own.result;
 }
 
 static long op_aio(long fd, long address, long offset, long d)
@@ -195,6 +238,11 @@ static void direct_reads(void)
 	in_flight(op_pread);
 }
 
+static void direct_reads_through_a_table_of_descriptors_of_a_thread(void)
+{
+	in_flight(op_pread_with_own_table);
+}
+
 static void aio_reads(void)
 {
 	in_flight(op_aio);
@@ -209,6 +257,7 @@ int main(void)
 {
 	t_need_backend();
 	T_RUN(direct_reads);
+	T_RUN(direct_reads_through_a_table_of_descriptors_of_a_thread);
 	T_RUN(aio_reads);
 	T_RUN(io_uring_reads);
 	return t_done();
