@@ -2,7 +2,7 @@
 /*
  * KSM, which merges equal pages: the new page table entry of a merged page is as if nobody had ever
  * written it (replace_page() in mm/ksm.c, up to Linux 7.2). It works in mappings that asked for it, and
- * only where root has started it. Must not know backends.
+ * only where root has started it. Must not know targets.
  */
 #ifndef SDI_TRACK_KSM_H
 #define SDI_TRACK_KSM_H

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "target/pagemap.h"
 #include "target/smaps.h"
+#include "track/untracked.h"
 
 void sdi_migration_fini(struct sdi_migration *m)
 {
@@ -110,21 +111,14 @@ int sdi_migration_judge(struct sdi_migration *m, struct sdi_tracker *tr)
 	return err;
 }
 
-int sdi_migration_push(const struct sdi_migration *m, struct sdi_tracker *tr,
+int sdi_migration_push(const struct sdi_migration *m, const struct sdi_tracker *tr,
 		       struct sdi_ranges *found)
 {
-	struct sdi_ranges pages = { 0 };
 	int err = 0;
 
-	for (size_t i = 0; i < m->doubtful.n && !err; i++)
-		err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, m->doubtful.r[i].start,
-				    m->doubtful.r[i].end, SOFTDIRTY_UNTRACKED,
-				    SOFTDIRTY_REASON_MOVED, &pages);
 	/* The content of shared memory is compared. */
-	for (size_t i = 0; i < pages.n && !err; i++)
-		if (!(pages.r[i].flags & SOFTDIRTY_SHARED))
-			err = sdi_ranges_push(found, pages.r[i].start, pages.r[i].end,
-					      pages.r[i].flags, pages.r[i].reason);
-	sdi_ranges_fini(&pages);
+	for (size_t i = 0; i < m->doubtful.n && !err; i++)
+		err = sdi_push_untracked(tr, m->doubtful.r[i].start, m->doubtful.r[i].end,
+					 SOFTDIRTY_REASON_MOVED, SOFTDIRTY_SHARED, found);
 	return err;
 }

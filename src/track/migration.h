@@ -30,7 +30,7 @@ int sdi_migration_look(struct sdi_migration *m, struct sdi_tracker *tr, bool fix
 int sdi_migration_judge(struct sdi_migration *m, struct sdi_tracker *tr);
 
 /* Push the pages that are doubtful. 0 or -errno. */
-int sdi_migration_push(const struct sdi_migration *m, struct sdi_tracker *tr,
+int sdi_migration_push(const struct sdi_migration *m, const struct sdi_tracker *tr,
 		       struct sdi_ranges *found);
 
 #endif

@@ -13,8 +13,7 @@
  *	now      |-----a-----|             made anew at the old place: new
  *	now      |-----a---------|         grown: its old part is untracked, MERGED
  *
- *  - a page that KSM merges with others loses the bit: what is in a mapping that KSM works in is
- *    untracked while it is at work;
+ *  - a page that KSM merges with others loses the bit: see mergeable.h;
  *  - a page that the kernel moves elsewhere may lose it: see migration.h;
  *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
  *    file keeps what was written: the content of shared memory is compared, as hash does.
@@ -40,10 +39,11 @@
 #include "track/content.h"
 #include "track/kinds.h"
 #include "track/known.h"
-#include "track/ksm.h"
+#include "track/mergeable.h"
 #include "track/migration.h"
 #include "track/probe.h"
 #include "track/tracker.h"
+#include "track/untracked.h"
 #include "track/zero.h"
 
 #define POPULATED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)
@@ -54,7 +54,7 @@ struct soft {
 	struct sdi_kinds kinds;
 	struct sdi_content *content;	/* of shared memory */
 	struct sdi_zero zero;
-	struct sdi_ksm ksm;		/* as of the last SDI_TAKE */
+	struct sdi_mergeable mergeable;
 	struct sdi_migration moved;
 };
 
@@ -199,20 +199,6 @@ static int push(struct round *r, const struct sdi_vma *v, uint32_t why, uint32_t
 	return sdi_ranges_push(r->found, from, to, why | sdi_vma_kind(v), reason);
 }
 
-/* Whatever is in it. */
-static int push_untracked(struct round *r, const struct sdi_vma *v, uint32_t reason)
-{
-	struct sdi_ranges pages = { 0 };
-	int err = sdi_populated(&r->tr->target, r->tr->pagemap, &r->tr->maps,
-				MAX(v->start, r->tr->from), MIN(v->end, r->tr->to),
-				SOFTDIRTY_UNTRACKED, reason, &pages);
-
-	if (!err)
-		err = sdi_ranges_push_all(r->found, &pages);
-	sdi_ranges_fini(&pages);
-	return err;
-}
-
 /* Is it the content of this mapping that tells? */
 static bool is_compared(void *arg, const struct sdi_vma *v)
 {
@@ -309,11 +295,6 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 	return err;
 }
 
-static int push_mergeable(void *arg, const struct sdi_smap *m)
-{
-	return m->flags & SDI_SMAP_MERGEABLE ? push_untracked(arg, &m->vma, SOFTDIRTY_REASON_KSM) : 0;
-}
-
 static int push_mapping(struct round *r, const struct sdi_vma *v)
 {
 	uint32_t kind = sdi_kinds_find(&r->s->kinds, v);
@@ -326,7 +307,8 @@ static int push_mapping(struct round *r, const struct sdi_vma *v)
 	if (kind & SDI_SMAP_HUGETLB && v->flags & SDI_VMA_SHARED)
 		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_HUGETLB);
 	if (kind & SDI_SMAP_HUGETLB)
-		return push_untracked(r, v, SOFTDIRTY_REASON_HUGETLB);
+		return sdi_push_untracked(r->tr, v->start, v->end, SOFTDIRTY_REASON_HUGETLB, 0,
+					  r->found);
 	if (kind & SDI_SMAP_SPECIAL)
 		return push(r, v, SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_SPECIAL);
 	return push_bits(r, v);
@@ -352,8 +334,8 @@ static int collect(struct round *r, enum sdi_collect how)
 		err = sdi_ranges_push_all(r->found, &r->fresh);
 	for (size_t i = 0; i < r->tr->maps.n && !err; i++)
 		err = push_mapping(r, &r->tr->maps.v[i]);
-	if (!err && sdi_ksm_ran(&s->ksm))
-		err = sdi_smaps_each(&r->tr->target, push_mergeable, r);
+	if (!err)
+		err = sdi_mergeable_push(&s->mergeable, r->tr, how, r->found);
 	if (!err && how == SDI_TAKE)
 		err = sdi_migration_judge(&s->moved, r->tr);
 	if (!err && how == SDI_TAKE)
@@ -365,15 +347,12 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 {
 	struct round r = { .tr = tr, .s = tr->state, .found = found };
 
-	struct sdi_ksm ksm = sdi_ksm_look();
-
 	sdi_zero_before(&r.s->zero, 0);
+	sdi_mergeable_before(&r.s->mergeable);
 	int err = collect(&r, how);
 
-	if (how == SDI_TAKE) {
+	if (how == SDI_TAKE)
 		sdi_zero_taken(&r.s->zero);
-		r.s->ksm = ksm;
-	}
 	sdi_ranges_fini(&r.dirty);
 	sdi_ranges_fini(&r.fresh);
 	return err;
@@ -440,6 +419,7 @@ static void soft_detach(struct sdi_tracker *tr)
 	sdi_kinds_fini(&s->kinds);
 	sdi_content_close(s->content);
 	sdi_migration_fini(&s->moved);
+	sdi_mergeable_fini(&s->mergeable);
 	free(s);
 	tr->state = NULL;
 }
@@ -452,6 +432,7 @@ static int soft_attach(struct sdi_tracker *tr, struct sdi_why *why)
 		return sdi_fail(ENOMEM, "out of memory");
 	tr->attach_ns = 0;
 	tr->state = s;
+	sdi_mergeable_init(&s->mergeable);
 	s->clear_refs = sdi_target_openat(&tr->target, "clear_refs", O_WRONLY);
 	if (s->clear_refs < 0)
 		return sdi_fail(-s->clear_refs, "cannot open its clear_refs: %s",

@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "target/pagemap.h"
 #include "track/dma.h"
+#include "track/untracked.h"
 
 #define END_OF_MEMORY UINT64_MAX
 
@@ -349,29 +350,16 @@ static int look(struct sdi_tracker *tr)
 	return 0;
 }
 
-/* All of a target's pages may be written by a device, and nobody says which. */
-static int push_all_pages(struct sdi_tracker *tr, struct sdi_ranges *found)
-{
-	struct sdi_ranges pages = { 0 };
-	int err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, tr->from, tr->to,
-				SOFTDIRTY_UNTRACKED, SOFTDIRTY_REASON_PINNED, &pages);
-
-	for (size_t i = 0; i < pages.n && !err; i++)
-		if (!(pages.r[i].flags & SOFTDIRTY_ZERO))
-			err = sdi_ranges_push(found, pages.r[i].start, pages.r[i].end,
-					      pages.r[i].flags, pages.r[i].reason);
-	sdi_ranges_fini(&pages);
-	return err;
-}
-
 /* Looked at after the scan: a transfer that begins before the scan is seen. */
 static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
 	struct sdi_dma dma;
 	int err = sdi_dma_look(&tr->target, &tr->maps, tr->frozen, tr->asker, &dma, found);
 
+	/* All of a target's pages may be written by a device, and nobody says which. */
 	if (!err && dma.unknown_pins)
-		err = push_all_pages(tr, found);
+		err = sdi_push_untracked(tr, tr->from, tr->to, SOFTDIRTY_REASON_PINNED,
+					 SOFTDIRTY_ZERO, found);
 	size_t n = found->n;	/* with what is pinned: it may be let go before the next look */
 	if (!err)
 		err = sdi_carry_push(&tr->carry, found);

@@ -73,6 +73,44 @@ static void written_and_merged(void)
 	T_EVENT(&tg, .want = "D*8", .lasting_reason = true);
 }
 
+/* Each page is a copy of what was merged then, without the bit (Linux 7.2; up to 6.12 with it). */
+static void take_apart(struct t_target *tg)
+{
+	if (!wait_for_merge(tg->pid, 7))
+		T_SKIP("KSM merged nothing in five seconds");
+	T_MUST(t_call(tg, t_op_madvise, tg->mem, 8 * tg->unit, MADV_UNMERGEABLE) == 0);
+}
+
+static void merged_then_not_mergeable_any_more(void)
+{
+	T_TARGET tg = t_start();
+
+	t_map(&tg, 8, t_page_size(), 0);
+	for (size_t i = 0; i < 8; i++)
+		t_call(&tg, t_op_fill, t_page(&tg, i), tg.unit, 1 + i);
+	if (t_call(&tg, t_op_madvise, tg.mem, 8 * tg.unit, MADV_MERGEABLE))
+		T_SKIP("no KSM on this kernel");
+	t_watch(&tg);
+	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0x6b);
+	take_apart(&tg);
+	T_EVENT(&tg, .want = "D*8", .sd = "u*8", .why = "a merged page loses the bit",
+		.lasting_reason = true);
+}
+
+static void mergeable_for_a_moment(void)
+{
+	T_TARGET tg = t_start();
+
+	t_map(&tg, 8, t_page_size(), 0);
+	t_watch(&tg);
+	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0x6b);
+	if (t_call(&tg, t_op_madvise, tg.mem, 8 * tg.unit, MADV_MERGEABLE))
+		T_SKIP("no KSM on this kernel");
+	take_apart(&tg);
+	T_EVENT(&tg, .want = "D*8", .sd = "-*8", .lasting_reason = true,
+		.why = "a merged page loses the bit, and nothing shows that there was one");
+}
+
 /* Memory that was not zero before. */
 static void map_anonymous(struct t_target *tg)
 {
@@ -133,6 +171,8 @@ int main(void)
 	t_write_file(KSM "pages_to_scan", "1000");
 	T_RUN(merged_then_written);
 	T_RUN(written_and_merged);
+	T_RUN(merged_then_not_mergeable_any_more);
+	T_RUN(mergeable_for_a_moment);
 	T_RUN(written_with_zeros_and_merged);
 	T_RUN(file_page_written_with_zeros_and_merged);
 	return t_done();
