@@ -66,14 +66,19 @@ uint64_t sdi_memory_id(const struct sdi_target *t)
 	return f[0] * 31 + f[1] * 7 + f[2];
 }
 
-int sdi_fault_count(const struct sdi_target *t, uint64_t *ret)
+int sdi_task_faults(int dirfd, const char *path, uint64_t *ret)
 {
 	uint64_t f[3];	/* minor, those of waited-for children, major */
 
-	if (!stat_fields(t->procfd, "stat", 10, f, 3))
+	if (!stat_fields(dirfd, path, 10, f, 3))
 		return -ESRCH;
 	*ret = f[0] + f[2];
 	return 0;
+}
+
+int sdi_fault_count(const struct sdi_target *t, uint64_t *ret)
+{
+	return sdi_task_faults(t->procfd, "stat", ret);
 }
 
 int sdi_thread_count(const struct sdi_target *t, uint64_t *ret)

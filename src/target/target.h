@@ -71,6 +71,9 @@ uint64_t sdi_memory_id(const struct sdi_target *t);
 int sdi_fault_count(const struct sdi_target *t, uint64_t *ret);
 int sdi_thread_count(const struct sdi_target *t, uint64_t *ret);
 
+/* The same of whose stat file is below dirfd. */
+int sdi_task_faults(int dirfd, const char *path, uint64_t *ret);
+
 /*
  * Is that thread the kernel's (of io_uring, vhost)? It looks like any other but never returns to the
  * code of the process, so it must not be waited for to do so; nor stopped, which would break off what it

@@ -209,12 +209,14 @@ static void look_at_mounts(struct looking *l)
 
 /*
  * Devices that take commands with the address of a buffer, or as tapes read directly in any case: SG_IO,
- * NVME_IOCTL_IO_CMD, try_direct_io() in drivers/scsi/st.c (as of Linux 6.18). By their names in /dev.
+ * NVME_IOCTL_IO_CMD, vhost_scsi_map_to_sgl(), try_direct_io() in drivers/scsi/st.c (as of Linux 6.18). By
+ * their names in /dev.
  */
 static bool takes_commands(const char *link)
 {
 	static const char *const names[] = { "/dev/sg", "/dev/bsg/", "/dev/ng", "/dev/nvme", "/dev/sd",
-					     "/dev/sr", "/dev/st", "/dev/nst", NULL };
+					     "/dev/sr", "/dev/st", "/dev/nst", "/dev/vhost-scsi",
+					     NULL };
 
 	return begins_with(link, names);
 }

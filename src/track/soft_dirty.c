@@ -18,10 +18,9 @@
  *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
  *    file keeps what was written: the content of shared memory is compared, as hash does.
  *
- * A write from another process (process_vm_writev(), a vfork() child) or from a thread of the kernel
- * that is not among its own (vhost before Linux 6.4) in the moment between the two steps is lost. And
- * whole page tables that mremap() moves (move_normal_pmd()) have no bits set, which is not seen where
- * the mapping looks as before. No other kernel interface closes that.
+ * A write from another process (process_vm_writev(), a vfork() child) in the moment between the two
+ * steps is lost. And whole page tables that mremap() moves (move_normal_pmd()) have no bits set, which is
+ * not seen where the mapping looks as before. No other kernel interface closes that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +35,7 @@
 #include "target/pagemap.h"
 #include "target/smaps.h"
 #include "target/stop.h"
+#include "target/vhost.h"
 #include "track/content.h"
 #include "track/kinds.h"
 #include "track/known.h"
@@ -64,6 +64,7 @@ struct round {
 	struct soft *s;
 	struct sdi_ranges *found;
 	struct sdi_ranges dirty;	/* as the kernel says; flags: PAGE_IS_* */
+	struct sdi_vhost vhost;
 	bool fixed;			/* dirty must not grow: others hold the lock of malloc() */
 	bool lost;			/* something wrote between reading and clearing */
 	struct sdi_ranges fresh;
@@ -103,9 +104,21 @@ static int clear(const struct soft *s)
 	return write(s->clear_refs, "4", 1) == 1 ? 0 : -errno;
 }
 
+/* Of all who can write while the target is stopped. */
+static int count_faults(const struct round *r, uint64_t *ret)
+{
+	uint64_t own = 0, kernel = 0;
+	int err = sdi_fault_count(&r->tr->target, &own);
+
+	if (!err)
+		err = sdi_vhost_faults(&r->vhost, &kernel);
+	*ret = own + kernel;
+	return err;
+}
+
 /*
- * With the target stopped. Nothing of it can write but the kernel's workers among its threads
- * (io_uring): their faults would show.
+ * With the target stopped. Nothing of it can write but the kernel's workers, among its threads
+ * (io_uring) or not (vhost): their faults would show.
  */
 static int read_and_clear(struct round *r)
 {
@@ -114,11 +127,11 @@ static int read_and_clear(struct round *r)
 	int err = 0;
 
 	for (int tries = 0; tries < 3 && !err; tries++) {
-		err = sdi_fault_count(t, &before);
+		err = count_faults(r, &before);
 		if (!err)
 			err = read_bits(r, false);
 		if (!err)
-			err = sdi_fault_count(t, &after);
+			err = count_faults(r, &after);
 		if (before == after || t->self)
 			break;
 	}
@@ -131,15 +144,17 @@ static int read_and_clear(struct round *r)
 		err = clear(r->s);
 	if (err)
 		return err;
-	r->lost = !t->self && (sdi_fault_count(t, &end) || end != before);
+	r->lost = !t->self && (r->vhost.unknown || count_faults(r, &end) || end != before);
 	return 0;
 }
 
 static int take_other(struct round *r)
 {
 	struct sdi_freezer *f = NULL;
-	int err = r->tr->frozen ? 0 : sdi_freeze(&r->tr->target, &f);
+	int err = sdi_vhost_find(&r->tr->target, &r->vhost);
 
+	if (!err && !r->tr->frozen)
+		err = sdi_freeze(&r->tr->target, &f);
 	if (!err)
 		err = read_and_clear(r);
 	sdi_thaw(f);
