@@ -184,7 +184,7 @@ static const char *stated(const struct t_expect *e)
 }
 
 struct verdict {
-	bool wrong, unseen, superset;
+	bool wrong, extra, unseen, superset;
 };
 
 static struct verdict judge(const char *got, const char *want, const char *own)
@@ -192,14 +192,31 @@ static struct verdict judge(const char *got, const char *want, const char *own)
 	struct verdict v = { .wrong = strlen(want) != strlen(got) || strlen(own) != strlen(got) };
 
 	for (size_t i = 0; got[i] && !v.wrong; i++) {
-		v.wrong = !same(got[i], want[i]) && !same(got[i], own[i]);
+		bool expected = same(got[i], want[i]) || same(got[i], own[i]);
+		bool more = got[i] == 'D' && want[i] == '-';
+
+		v.extra |= !expected && more;
+		v.wrong |= !expected && !more;
 		v.unseen |= got[i] == '-' && want[i] != '-';
 		v.superset |= got[i] != '-' && want[i] == '-';
 	}
 	return v;
 }
 
-static void check_answer(const char *name, const char *got, const struct t_expect *e)
+/*
+ * While anybody's huge pages are split, zero pages count as written: see zero.h in src/track. Then a claim
+ * for which too much was reported, and nothing else, is left undecided.
+ */
+static bool is_disturbed(const struct t_target *tg, struct verdict v)
+{
+	if (!v.extra || v.wrong || t_huge_splits() == tg->splits)
+		return false;
+	t_skip("huge pages were split on this machine meanwhile");
+	return true;
+}
+
+static void check_answer(const struct t_target *tg, const char *name, const char *got,
+			 const struct t_expect *e)
 {
 	char want[MAX_UNITS], own[MAX_UNITS], text[MAX_UNITS];
 	struct verdict v;
@@ -208,7 +225,9 @@ static void check_answer(const char *name, const char *got, const struct t_expec
 	lengthen(stated(e), own);
 	v = judge(got, want, own);
 	shorten(got, text, sizeof(text));
-	if (!T_OK(!v.wrong))
+	if (is_disturbed(tg, v))
+		return;
+	if (!T_OK(!v.wrong && !v.extra))
 		t_note("%s: got %s, promised is %s, expected from %s %s", name, text, e->want,
 		       t_backend_name(), stated(e));
 	else
@@ -228,7 +247,8 @@ static void check_again(struct t_target *tg, const char *first, const struct t_e
 		for (size_t i = 0; i <= tg->n; i++)
 			want[i] = first[i] == 'u' || first[i] == '\0' ? first[i] : '-';
 	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, tg->n, tg->unit, got);
-	T_STREQ(got, want);
+	if (!is_disturbed(tg, judge(got, want, want)))
+		T_STREQ(got, want);
 }
 
 /* Whatever happened to the region, the next write to it is seen. */
@@ -250,8 +270,9 @@ void t_event(struct t_target *tg, const char *name, const struct t_expect *e)
 	T_MUST(tg->n <= MAX_UNITS);
 	t_letters(tg->sd, NULL, 0, tg->mem, tg->n, tg->unit, first);
 	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, tg->n, tg->unit, second);
-	check_answer(name, second, e);
-	T_STREQ(second, first);		/* a read without --clear changes nothing */
+	check_answer(tg, name, second, e);
+	if (!is_disturbed(tg, judge(second, first, first)))
+		T_STREQ(second, first);		/* a read without --clear changes nothing */
 	if (e->lasting_reason)
 		return;
 	check_again(tg, second, e);

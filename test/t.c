@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <grp.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -210,6 +211,21 @@ void t_sleep_ms(unsigned ms)
 
 	while (nanosleep(&ts, &ts) && errno == EINTR)
 		;
+}
+
+uint64_t t_huge_splits(void)
+{
+	uint64_t n = 0;
+	char text[32];
+	glob_t g;
+
+	if (glob("/sys/kernel/mm/transparent_hugepage/hugepages-*/stats/split", 0, NULL, &g))
+		return 0;
+	for (size_t i = 0; i < g.gl_pathc; i++)
+		if (t_read_file(g.gl_pathv[i], text, sizeof(text)) > 0)
+			n += strtoull(text, NULL, 10);
+	globfree(&g);
+	return n;
 }
 
 uint64_t t_available_memory(void)

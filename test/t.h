@@ -74,6 +74,9 @@ uint64_t t_now(void);
 uint64_t t_cpu(void);
 void t_sleep_ms(unsigned ms);
 
+/* Huge pages that the kernel has split since boot, of whatever process; 0 if it does not tell. */
+uint64_t t_huge_splits(void);
+
 /* Bytes that MemAvailable says are free to use. */
 uint64_t t_available_memory(void);
 

@@ -97,8 +97,10 @@ void t_stop(struct t_target *tg)
 
 void t_watch(struct t_target *tg)
 {
-	int ret = softdirty_open(tg->pid, NULL, &tg->sd);
+	int ret;
 
+	tg->splits = t_huge_splits();
+	ret = softdirty_open(tg->pid, NULL, &tg->sd);
 	if (!T_EQ(ret, 0))
 		t_note("%s", softdirty_error());
 	T_MUST(ret == 0);

@@ -23,6 +23,7 @@ struct t_target {
 	uintptr_t arena, arena_end;	/* free addresses in it, see t_slot() */
 	uintptr_t mem;			/* the region ... */
 	size_t n;			/* ... of this many units ... */
+	uint64_t splits;		/* t_huge_splits() as it began to be watched */
 	size_t unit;			/* ... of this size: a page, or a huge page */
 };
 

@@ -27,7 +27,8 @@ static struct process begin(void)
 
 	T_MUST(mkdtemp(p.path));
 	p.dir = open(p.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	T_MUST(!mkdirat(p.dir, "fd", 0700) && !mkdirat(p.dir, "fdinfo", 0700));
+	T_MUST(!mkdirat(p.dir, "fd", 0700) && !mkdirat(p.dir, "fdinfo", 0700) &&
+	       !mkdirat(p.dir, "task", 0700));
 	return p;
 }
 
@@ -172,8 +173,8 @@ static void a_main_thread_that_has_ended_hides_no_pins(void)
 	struct sdi_dma dma;
 	uint64_t n;
 
-	T_MUST(!mkdirat(p.dir, "task", 0700) && !mkdirat(p.dir, "task/7", 0700) &&
-	       !mkdirat(p.dir, "task/7/fd", 0700) && !mkdirat(p.dir, "task/7/fdinfo", 0700));
+	T_MUST(!mkdirat(p.dir, "task/7", 0700) && !mkdirat(p.dir, "task/7/fd", 0700) &&
+	       !mkdirat(p.dir, "task/7/fdinfo", 0700));
 	put(&p, "statm", "0 0 0\n");
 	put(&p, "status", "State:\tZ\n");
 	put_status(&p, "task/7/status", 0);
