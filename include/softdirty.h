@@ -78,7 +78,7 @@ struct softdirty_range {
 struct softdirty_options {
 	size_t size;		/* sizeof(struct softdirty_options) */
 	const char *backend;	/* "wp-async", "soft-dirty", "hash"; NULL or "auto": the best that
-				 * works, or what the environment's SOFTDIRTY_BACKEND names */
+				 * works, or (not with EXISTING) what SOFTDIRTY_BACKEND names */
 	uint32_t flags;		/* SOFTDIRTY_OPEN_* */
 	int uffd;		/* with SOFTDIRTY_OPEN_UFFD: from softdirty_borrow(); consumed, also
 				 * when open fails */

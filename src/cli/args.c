@@ -61,6 +61,15 @@ static int set_format(const struct sdi_syntax *syntax, const char *text, struct 
 			     "json, pagemap)", text);
 }
 
+static int set_backend(const struct sdi_syntax *syntax, const char *text, struct sdi_args *ret)
+{
+	if (!sdi_cli_is_backend(text))
+		return sdi_cli_usage(syntax->command, "unknown backend '%s' (there are wp-async, "
+				     "soft-dirty, hash, auto)", text);
+	ret->backend = text;
+	return -1;
+}
+
 static int set_range(const struct sdi_syntax *syntax, const char *text, struct sdi_args *ret)
 {
 	uint64_t page_size = sysconf(_SC_PAGESIZE);
@@ -82,8 +91,7 @@ static int set(const struct sdi_syntax *syntax, int option, const char *text,
 	case SDI_OPT_MARK:
 		return set_mark(syntax, text, ret);
 	case SDI_OPT_BACKEND:
-		ret->backend = text;
-		return -1;
+		return set_backend(syntax, text, ret);
 	case SDI_OPT_TREE:
 		ret->tree = true;
 		return -1;
@@ -99,10 +107,12 @@ static int set(const struct sdi_syntax *syntax, int option, const char *text,
 		return -1;
 	case 'n':
 		return sdi_parse_count(text, MAX_ROUNDS, &ret->rounds) ? -1 :
-			sdi_cli_usage(syntax->command, "'%s' is not a number of rounds", text);
+			sdi_cli_usage(syntax->command, "'%s' is not a number of rounds "
+				      "(1 to %d)", text, MAX_ROUNDS);
 	case 'i':
 		return sdi_parse_seconds(text, &ret->interval_ns) ? -1 :
-			sdi_cli_usage(syntax->command, "'%s' is not a number of seconds", text);
+			sdi_cli_usage(syntax->command, "'%s' is not a number of seconds, at "
+				      "most a day", text);
 	case 'h':
 		fputs(syntax->help, stdout);
 		return SDI_EXIT_OK;

@@ -66,6 +66,15 @@ void sdi_cli_process_name(pid_t pid, char name[static 64]);
 /* Open with a keeper. extra: SOFTDIRTY_OPEN_EXISTING or 0. As softdirty_open(). */
 int sdi_cli_open(pid_t pid, const char *backend, unsigned extra, struct softdirty **ret);
 
+/* Is there a backend of that name, or is it "auto"? */
+bool sdi_cli_is_backend(const char *name);
+
+/* The backend that the environment asks for, whether there is one of that name or not; or NULL. */
+const char *sdi_cli_forced_backend(void);
+
+/* Is it one? If not, that is said on stderr. */
+bool sdi_cli_check_environment(void);
+
 /* Our own path, so that keepers are of the same build; the link itself if we were replaced. */
 const char *sdi_cli_own_path(void);
 

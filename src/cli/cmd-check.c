@@ -20,12 +20,8 @@ static const struct sdi_syntax syntax = {
 };
 
 /* The best one that works, unless the environment names one. NULL: none. */
-static const char *chosen(const struct softdirty_backend *list, size_t n)
+static const char *chosen(const struct softdirty_backend *list, size_t n, const char *forced)
 {
-	const char *forced = getenv("SOFTDIRTY_BACKEND");
-
-	if (forced && (!*forced || !strcmp(forced, "auto")))
-		forced = NULL;
 	for (size_t i = 0; i < n; i++)
 		if (list[i].works && (!forced || !strcmp(forced, list[i].name)))
 			return list[i].name;
@@ -43,7 +39,8 @@ static int check(const struct sdi_args *args)
 		sdi_cli_fail("cannot check this kernel: %s", softdirty_error());
 	if (err)
 		return SDI_EXIT_FAILED;
-	r.uses = chosen(r.backends, r.n);
+	r.forced = sdi_cli_forced_backend();
+	r.uses = chosen(r.backends, r.n, r.forced);
 	if (args->format != SDI_FORMAT_JSON) {
 		sdi_check_report_text(stdout, &r);
 	} else if (sdi_check_report_json(stdout, &r)) {

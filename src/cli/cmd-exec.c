@@ -28,9 +28,9 @@ static const char help[] =
 /* A forced backend other than the kernel's own bit wants the library whatever the kernel has. */
 static bool wants_native(void)
 {
-	const char *backend = getenv("SOFTDIRTY_BACKEND");
+	const char *forced = sdi_cli_forced_backend();
 
-	return !backend || !*backend || !strcmp(backend, "auto") || !strcmp(backend, "soft-dirty");
+	return !forced || !strcmp(forced, "soft-dirty");
 }
 
 /* 1: the kernel has it; 0: something else works; -EOPNOTSUPP: nothing does. */
@@ -153,6 +153,8 @@ int sdi_cmd_exec(int argc, char **argv)
 		return sdi_cli_usage("exec", "which program?");
 	if (argv[1][0] == '-' && strcmp(argv[0], "--"))
 		return sdi_cli_usage("exec", "unknown option '%s'", argv[1]);
+	if (!sdi_cli_check_environment())
+		return EXIT_OWN;
 	switch (find_mechanism()) {
 	case 1:
 		return run(argv + 1);

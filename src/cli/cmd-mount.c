@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* softdirty mount: the kernel's soft-dirty interface as files, for programs that know only it. */
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/parse.h"
 #include "procview/procview.h"
 
 static const char help_text[] =
@@ -42,12 +42,9 @@ static void ready(void)
 
 static int add_pid(struct args *a, const char *word)
 {
-	char *end;
-	long pid = strtol(word, &end, 10);
-
-	if (*end || end == word || pid <= 0 || pid > INT_MAX)
+	if (!sdi_parse_pid(word, &a->pids[a->n_pids]))
 		return sdi_cli_usage("mount", "'%s' is not a process id", word);
-	a->pids[a->n_pids++] = pid;
+	a->n_pids++;
 	return -1;
 }
 
@@ -87,14 +84,14 @@ static int parse(struct args *a, int argc, char **argv)
 	};
 	int c;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
+	argv[0] = "softdirty mount";	/* getopt_long() begins its messages with it */
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		if (c == 'h') {
 			fputs(help_text, stdout);
 			return SDI_EXIT_OK;
 		}
-		if (c == '?' || c == ':')
-			return sdi_cli_usage("mount", "unknown option '%s'", argv[optind - 1]);
+		if (c == '?')
+			return sdi_cli_usage("mount", NULL);
 		*(c == 'a' ? &a->allow_other : &a->over) = true;
 	}
 	return parse_words(a, argc - optind, argv + optind);
@@ -125,7 +122,7 @@ int sdi_cmd_mount(int argc, char **argv)
 	int status = parse(&a, argc, argv);
 
 	if (status < 0)
-		status = serve(&a);
+		status = sdi_cli_check_environment() ? serve(&a) : SDI_EXIT_FAILED;
 	free(a.pids);
 	return status;
 }

@@ -34,7 +34,7 @@ static const struct sdi_syntax syntax = {
 };
 
 /* Once for each process, when the mark says nothing because it was overtaken by events. */
-static void note_reason(pid_t pid, const struct sdi_answer *a)
+static void note_reason(pid_t pid, const char *mark, const struct sdi_answer *a)
 {
 	bool never = false, exec = false, lost = false;
 
@@ -44,8 +44,8 @@ static void note_reason(pid_t pid, const struct sdi_answer *a)
 		lost |= a->ranges[i].reason == SOFTDIRTY_REASON_LOST;
 	}
 	if (never)
-		sdi_cli_note("everything in %d counts as new: this mark was never cleared "
-			     "(softdirty clear does that)", pid);
+		sdi_cli_note("what was never cleared of %d counts as new (softdirty clear%s%s does "
+			     "that)", pid, *mark ? " --mark " : "", mark);
 	if (exec)
 		sdi_cli_note("everything in %d counts as new: it has called exec since", pid);
 	if (lost)
@@ -131,7 +131,7 @@ static int try_read(pid_t pid, const struct sdi_args *args)
 	if (!err) {
 		if (unwatched)
 			strcpy(answer.backend, "none");
-		note_reason(pid, &answer);
+		note_reason(pid, args->mark, &answer);
 		err = deliver(pid, args, &answer);
 	}
 	sdi_answer_fini(&answer);

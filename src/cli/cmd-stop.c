@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* softdirty stop: end the tracking, with all marks of all users, and leave no trace of it. */
+/* softdirty stop: end the tracking of this user, with all its marks, and leave no trace of it. */
 #include <errno.h>
 
 #include "cli/args.h"

@@ -36,6 +36,7 @@ struct verify {
 	struct sdi_oracle *oracle;
 	struct sdi_verify_report report;
 	bool json;
+	bool begun;			/* the head is printed */
 	bool own_keeper;		/* we started it, so we end it */
 	char mark[32];
 	char process[64];
@@ -174,8 +175,10 @@ static int rounds(struct verify *v, int *output)
 {
 	int err = frozen_look(v, NULL);
 
-	if (!err)
+	if (!err) {
 		*output = print_head(v);
+		v->begun = true;
+	}
 	while (!err && !*output && v->done < v->report.rounds) {
 		struct sdi_verify_round round = { 0 };
 
@@ -198,7 +201,7 @@ static int begin(struct verify *v, const struct sdi_args *args)
 {
 	struct softdirty_info info = { .size = sizeof(info) };
 	pid_t pid = args->pids[0];
-	int err = sdi_cli_open(pid, args->backend, SOFTDIRTY_OPEN_EXISTING, &v->sd);
+	int err = sdi_cli_open(pid, NULL, SOFTDIRTY_OPEN_EXISTING, &v->sd);
 
 	if (err == -ENOENT) {
 		v->own_keeper = true;
@@ -246,7 +249,7 @@ static int verify(const struct sdi_args *args)
 		err = rounds(&v, &output);
 	if (err)
 		sdi_cli_error("verify", args->pids[0], err);
-	if (v.done && !output)
+	if (!output && (v.done || (v.json && v.begun)))
 		output = print_foot(&v);
 	if (output)
 		sdi_cli_fail("cannot write the answer: %s", strerror(-output));

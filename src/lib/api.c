@@ -58,20 +58,27 @@ static int load_options(const struct softdirty_options *from, struct softdirty_o
 	return 0;
 }
 
-/* *ret points to a constant, or is NULL for any. */
-static int choose_backend(const char *asked, const char **ret)
+/*
+ * *ret points to a constant, or is NULL for any. What the environment wants is only for those who begin
+ * to track: there is nothing to choose where somebody does.
+ */
+static int choose_backend(const struct softdirty_options *o, const char **ret)
 {
 	const struct sdi_backend *const *b = sdi_backends();
+	const char *asked = o->backend, *from = "options.backend";
 
 	*ret = NULL;
-	if (!asked || !strcmp(asked, "auto"))
-		asked = secure_getenv("SOFTDIRTY_BACKEND");
+	if (!asked || !strcmp(asked, "auto")) {
+		asked = o->flags & SOFTDIRTY_OPEN_EXISTING ? NULL : secure_getenv("SOFTDIRTY_BACKEND");
+		from = "SOFTDIRTY_BACKEND";
+	}
 	if (!asked || !*asked || !strcmp(asked, "auto"))
 		return 0;
 	for (; *b && strcmp((*b)->name, asked); b++)
 		;
 	if (!*b)
-		return sdi_fail(EINVAL, "there is no backend \"%.32s\"", asked);
+		return sdi_fail(EINVAL, "there is no backend '%.32s' (%s: wp-async, soft-dirty, hash)",
+				asked, from);
 	*ret = (*b)->name;
 	return 0;
 }
@@ -103,7 +110,7 @@ API int softdirty_open(pid_t pid, const struct softdirty_options *options, struc
 	if (!err)
 		err = check_open(&o, pid);
 	if (!err)
-		err = choose_backend(o.backend, &request.backend);
+		err = choose_backend(&o, &request.backend);
 	if (err)
 		return done(err);
 	request.flags = o.flags;

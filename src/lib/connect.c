@@ -25,8 +25,9 @@ static int check_backend(const struct sdi_client *c, const struct sdi_reply *rep
 {
 	if (!c->backend || !strcmp(c->backend, reply->backend))
 		return 0;
-	return sdi_fail(EBUSY, "its keeper (process %d) uses %s already, not %s: stop that first",
-			c->keeper, reply->backend, c->backend);
+	return sdi_fail(EBUSY, "its keeper (process %d) uses %s already, not %s (softdirty stop "
+			"%d ends that, with its marks)", c->keeper, reply->backend, c->backend,
+			c->target.pid);
 }
 
 /* A keeper before this one was killed while we hold the target stopped. */

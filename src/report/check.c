@@ -13,6 +13,9 @@ void sdi_check_report_text(FILE *out, const struct sdi_check_report *r)
 	if (r->uses)
 		fprintf(out, "\nsoftdirty will use %s%s.\n", r->uses,
 			r->pid ? " for this process" : "");
+	else if (r->forced)
+		fprintf(out, "\nSOFTDIRTY_BACKEND is '%s': that cannot be used%s.\n", r->forced,
+			r->pid ? " for this process" : "");
 	else
 		fprintf(out, "\nNone of them can be used%s.\n", r->pid ? " for this process" : "");
 }

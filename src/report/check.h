@@ -10,6 +10,7 @@
 
 struct sdi_check_report {
 	pid_t pid;			/* 0: this kernel */
+	const char *forced;		/* the backend that the environment asks for, or NULL */
 	const char *uses;		/* the backend that will be used; NULL: none */
 	const struct softdirty_backend *backends;
 	size_t n;

@@ -76,8 +76,8 @@ static const char *same_words(int why, unsigned reason)
 void sdi_verify_text_head(FILE *out, const struct sdi_verify_report *r)
 {
 	sdi_put_name(out, r->process);
-	fprintf(out, " (%d): %u rounds of %g s with %s; all numbers are pages\n\n", r->pid,
-		r->rounds, r->interval_ns / 1e9, r->backend);
+	fprintf(out, " (%d): %u round%s of %g s with %s; all numbers are pages\n\n", r->pid,
+		r->rounds, r->rounds == 1 ? "" : "s", r->interval_ns / 1e9, r->backend);
 	fprintf(out, "%7s %10s %10s %10s %10s %10s\n", "round", "populated", "changed",
 		"reported", "missed", "unchanged");
 }
@@ -102,9 +102,9 @@ static void put_line(FILE *out, uint64_t pages, const char *words)
 void sdi_verify_text_foot(FILE *out, unsigned done, const struct sdi_verify_round *sum,
 			  uint64_t missed)
 {
-	fprintf(out, "\n%" PRIu64 " missed in %u rounds; %" PRIu64 " of %" PRIu64
+	fprintf(out, "\n%" PRIu64 " missed in %u round%s; %" PRIu64 " of %" PRIu64
 		" reported pages had the same content as before%s\n", missed, done,
-		sdi_verify_same(sum), sum->reported, sdi_verify_same(sum) ? ":" : "");
+		done == 1 ? "" : "s", sdi_verify_same(sum), sum->reported, sdi_verify_same(sum) ? ":" : "");
 	for (int why = 0; why < SDI_N_WHYS; why++)
 		for (int reason = 0; reason < SDI_N_REASONS; reason++)
 			put_line(out, sum->same[why][reason], same_words(why, reason));

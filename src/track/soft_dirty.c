@@ -417,7 +417,8 @@ static int try_stop(struct sdi_tracker *tr, struct sdi_why *why)
 static int lock(int fd)
 {
 	if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-		return sdi_fail(EBUSY, "another user of softdirty tracks it already");
+		return sdi_fail(EBUSY, "another user of softdirty tracks it already (softdirty stop by "
+				"that user ends that; hash can be used beside it)");
 	return 0;
 }
 

@@ -243,8 +243,12 @@ static int choose(struct sdi_tracker *tr, const char *name)
 			continue;
 		known = true;
 		int err = try_in_peace(tr, *b, &why);
-		if (err != -EOPNOTSUPP || sdi_target_ends(&tr->target))
+		/* Another user's tracker leaves room for one of another kind. */
+		bool next = err == -EOPNOTSUPP || (err == -EBUSY && !name);
+		if (!next || sdi_target_ends(&tr->target))
 			return explain(tr, err, &why);
+		if (!why.text[0])
+			sdi_why(&why, "%s", sdi_last_error());
 		pass_over(tr, *b, &why);
 	}
 	if (!known)

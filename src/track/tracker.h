@@ -45,8 +45,8 @@ struct sdi_backend {
 	 * backend) or another error (none will work). */
 	int (*suits)(const struct sdi_target *t, struct sdi_why *why);
 
-	/* Begin. tr->target and tr->pagemap are open. Sets tr->state. -EOPNOTSUPP: try the next;
-	 * -EBUSY: somebody else tracks it this way. */
+	/* Begin. tr->target and tr->pagemap are open. Sets tr->state. -EOPNOTSUPP, or -EBUSY
+	 * (somebody else tracks it this way): try the next. */
 	int (*attach)(struct sdi_tracker *tr, struct sdi_why *why);
 
 	/*

@@ -220,7 +220,8 @@ static int wp_attach(struct sdi_tracker *tr, struct sdi_why *why)
 
 	tr->attach_ns = 0;
 	if (is_tracked(tr))
-		return sdi_fail(EBUSY, "another user of softdirty, or the like, tracks it already");
+		return sdi_fail(EBUSY, "another user of softdirty, or the like, tracks it already "
+				"(softdirty stop by that user ends that; hash can be used beside it)");
 	if (uffd < 0)
 		uffd = sdi_take_uffd(&tr->target, SDI_UFFD_FLAGS, &tr->attach_ns);
 	if (uffd < 0) {

@@ -58,10 +58,10 @@ static int check_dir(int fd, const char *path)
 	if (fstat(fd, &st))
 		return sdi_fail(errno, "cannot look at %s: %s", path, strerror(errno));
 	if (st.st_uid != geteuid())
-		return sdi_fail(EPERM, "%s belongs to uid %u, not to %u: not used", path,
-				st.st_uid, geteuid());
+		return sdi_fail(EPERM, "%s belongs to uid %u, not to %u: not used (set "
+				"XDG_RUNTIME_DIR)", path, st.st_uid, geteuid());
 	if ((st.st_mode & 07777) != 0700)
-		return sdi_fail(EPERM, "%s has mode %04o, not 0700: not used", path,
+		return sdi_fail(EPERM, "%s has mode %04o, not 0700: not used (chmod 700 it)", path,
 				st.st_mode & 07777);
 	return 0;
 }
@@ -80,9 +80,9 @@ int sdi_place_open(bool create, struct sdi_place *ret)
 		return sdi_fail(errno, "cannot create %s: %s", ret->path, strerror(errno));
 	autoclose int dir = openat(up, name, flags);
 	if (dir < 0 && (errno == ENOTDIR || errno == ELOOP))
-		return sdi_fail(EPERM, "%s is not a directory: not used", ret->path);
+		return sdi_fail(EPERM, "%s is not a directory: not used (remove it)", ret->path);
 	if (dir < 0 && errno == EACCES)
-		return sdi_fail(EPERM, "%s is closed to its user: not used", ret->path);
+		return sdi_fail(EPERM, "%s is closed to its user: not used (chmod 700 it)", ret->path);
 	if (dir < 0)
 		return sdi_fail(errno, "cannot open %s: %s", ret->path, strerror(errno));
 	int err = check_dir(dir, ret->path);

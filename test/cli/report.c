@@ -198,7 +198,7 @@ static void a_missed_page_is_shown_with_its_address(void)
 	fclose(out);
 	T_OK(strstr(text, "      1          9          3          4          3          2\n"
 		    "        missed 1000-3000\n        missed 5000-6000\n"));
-	T_OK(strstr(text, "3 missed in 1 rounds; 2 of 4 reported pages"));
+	T_OK(strstr(text, "3 missed in 1 round; 2 of 4 reported pages"));
 	out = begin();
 	T_EQ(sdi_verify_json_head(out, &r), 0);
 	T_EQ(sdi_verify_json_round(out, &r, 1, &round), 0);

@@ -141,6 +141,28 @@ static void two_handles_of_one_target(void)
 	T_EVENT(&tg, .want = "-D--");
 }
 
+/* Another user's, say. All writes are seen by both. */
+static void one_more_handle_has_what_is_left(void)
+{
+	T_TARGET tg = t_begin(4);
+	struct softdirty_info info = { .size = sizeof(info) };
+	struct softdirty *sd = NULL;
+
+	if (t_backend() == T_HASH)
+		T_SKIP("any number of users may compare");
+	if (!T_EQ(t_open_default(tg.pid, &sd), 0)) {
+		t_note("%s", softdirty_error());
+		return;
+	}
+	T_MUST(softdirty_info(sd, &info) == 0);
+	T_OK(strcmp(info.backend, t_backend_name()) && strstr(info.passed_over, "another user"));
+	T_EQ(softdirty_clear(sd, NULL), 0);
+	softdirty_close(tg.sd);
+	tg.sd = sd;
+	t_call(&tg, t_op_poke, t_page(&tg, 1));
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "-D--");
+}
+
 static long op_undumpable(long a, long b, long c, long d)
 {
 	return prctl(PR_SET_DUMPABLE, 0);
@@ -360,6 +382,7 @@ int main(void)
 	T_RUN(another_user);
 	T_RUN(another_tracer);
 	T_RUN(two_handles_of_one_target);
+	T_RUN(one_more_handle_has_what_is_left);
 	T_RUN(an_undumpable_process);
 	T_RUN(a_process_in_its_own_namespaces);
 	T_RUN(a_process_in_a_frozen_cgroup);
