@@ -32,36 +32,54 @@ static bool sees_kernel_threads(int proc)
 	return !sdi_status_read(proc, "2/status", &s) && s.kernel_thread;
 }
 
-/* Those of one process have all the same name, with its pid. */
-static bool is_worker(int proc, const char *pid, const char *name)
+/*
+ * Its name has the number of the thread that became the owner of the device: of any of the process, also
+ * of one that has ended since.
+ */
+static bool belongs_to(const struct sdi_target *t, int proc, int tid)
+{
+	struct sdi_status s;
+	char path[32];
+
+	snprintf(path, sizeof(path), "%d/status", tid);
+	return tid == t->pid || sdi_status_read(proc, path, &s) || s.tgid == t->pid;
+}
+
+static bool is_worker(const struct sdi_target *t, int proc, const char *pid)
 {
 	char path[32], comm[32];
 	struct sdi_status s;
+	int tid;
 
 	snprintf(path, sizeof(path), "%.15s/comm", pid);
-	if (sdi_read_text(proc, path, comm, sizeof(comm)) < 0 || strcmp(comm, name))
+	if (sdi_read_text(proc, path, comm, sizeof(comm)) < 0 || sscanf(comm, "vhost-%d", &tid) != 1)
 		return false;
 	snprintf(path, sizeof(path), "%.15s/status", pid);
-	return !sdi_status_read(proc, path, &s) && s.kernel_thread;
+	return !sdi_status_read(proc, path, &s) && s.kernel_thread && belongs_to(t, proc, tid);
 }
 
 static int find_workers(const struct sdi_target *t, struct sdi_vhost *ret)
 {
 	autoclosedir DIR *proc = opendir("/proc");
-	char name[32];
 
 	if (!proc)
 		return -errno;
 	ret->unknown = !sees_kernel_threads(dirfd(proc));
-	snprintf(name, sizeof(name), "vhost-%d\n", t->pid);
 	for (struct dirent *d; !ret->unknown && (d = readdir(proc));) {
-		if (atoi(d->d_name) <= 0 || !is_worker(dirfd(proc), d->d_name, name))
+		if (atoi(d->d_name) <= 0 || !is_worker(t, dirfd(proc), d->d_name))
 			continue;
 		ret->unknown = ret->n == ARRAY_SIZE(ret->worker);
 		if (!ret->unknown)
 			ret->worker[ret->n++] = atoi(d->d_name);
 	}
 	return 0;
+}
+
+/* Since Linux 6.17 each device may have its worker this way or that (VHOST_SET_FORK_FROM_OWNER). */
+static bool may_be_mixed(void)
+{
+	return access("/sys/module", F_OK) ||
+	       !access("/sys/module/vhost/parameters/fork_from_owner_default", F_OK);
 }
 
 static int is_own_worker(void *arg, pid_t tid)
@@ -82,8 +100,7 @@ int sdi_vhost_find(const struct sdi_target *t, struct sdi_vhost *ret)
 	/* Where it is not allowed to see, there may be one. */
 	if (err == 1 || err == -EACCES || err == -EPERM)
 		err = find_workers(t, ret);
-	/* Those of one kernel are all its own, or none. */
-	if (!err && ret->unknown)
+	if (!err && ret->unknown && !may_be_mixed())
 		ret->unknown = sdi_each_thread(t, is_own_worker, (void *)t) <= 0;
 	return err;
 }

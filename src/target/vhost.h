@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The workers of vhost, which write what a virtual device receives into the memory of a process. Since
- * Linux 6.4 they are threads of that process. Before it they are threads of the kernel, which run on
- * while the process is stopped, and whose page faults are not among its own.
+ * Linux 6.4 they are threads of that process. Before it, and since 6.17 again where that is asked for,
+ * they are threads of the kernel, which run on while the process is stopped, and whose page faults are
+ * not among its own.
  */
 #ifndef SDI_TARGET_VHOST_H
 #define SDI_TARGET_VHOST_H
