@@ -6,7 +6,11 @@
 struct sdi_ksm sdi_ksm_look(void)
 {
 	return (struct sdi_ksm){
-		.scans = sdi_sysfs_number("ksm/full_scans"), .runs = sdi_sysfs_number("ksm/run") == 1,
+		.scans = sdi_sysfs_number("ksm/full_scans"),
+		.scanned = sdi_sysfs_number("ksm/pages_scanned"),
+		.shared = sdi_sysfs_number("ksm/pages_shared"),
+		.sharing = sdi_sysfs_number("ksm/pages_sharing"),
+		.runs = sdi_sysfs_number("ksm/run") == 1,
 	};
 }
 
@@ -14,7 +18,9 @@ bool sdi_ksm_ran(const struct sdi_ksm *since)
 {
 	struct sdi_ksm now = sdi_ksm_look();
 
-	return since->runs || now.runs || now.scans == SDI_UNKNOWN || now.scans != since->scans;
+	return since->runs || now.runs || now.scans == SDI_UNKNOWN || now.scans != since->scans ||
+	       now.scanned != since->scanned || now.shared != since->shared ||
+	       now.sharing != since->sharing;
 }
 
 bool sdi_ksm_makes_zeros(void)

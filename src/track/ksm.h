@@ -12,13 +12,19 @@
 
 struct sdi_ksm {
 	uint64_t scans;		/* of all memory, since boot */
+	uint64_t scanned;	/* pages since boot (Linux 6.6), */
+	uint64_t shared;	/* those that it made of many, */
+	uint64_t sharing;	/* and how many these were */
 	bool runs;
 };
 
 /* What it is doing now. */
 struct sdi_ksm sdi_ksm_look(void);
 
-/* Did it run at any time since then? (Not seen: that it was started and stopped within one scan.) */
+/*
+ * Did it run at any time since then? (Not seen before Linux 6.6: that it was started and stopped within
+ * one scan and merged as many pages as came apart.)
+ */
 bool sdi_ksm_ran(const struct sdi_ksm *since);
 
 /*

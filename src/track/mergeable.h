@@ -2,8 +2,8 @@
 /*
  * A page that KSM merges with others loses the soft-dirty bit, and does not get it back when they are
  * taken apart again (MADV_UNMERGEABLE; Linux 7.2, up to 6.12 it did). So while KSM is at work, nothing
- * is known of what is in a mapping where it may merge (MADV_MERGEABLE), or might at the last SDI_TAKE.
- * Not seen: a mapping where it might in between, and at neither end.
+ * is known of what is in a mapping where it may merge (MADV_MERGEABLE), or might at the last SDI_TAKE
+ * at which it was at work, or at the first one. Not seen: a mapping where it might in between only.
  */
 #ifndef SDI_TRACK_MERGEABLE_H
 #define SDI_TRACK_MERGEABLE_H
