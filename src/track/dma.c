@@ -58,7 +58,8 @@ static int push_buffer(struct looking *l, const char *line)
 {
 	unsigned long long addr, len;
 
-	if (sscanf(line, " %*u: 0x%llx/%llu", &addr, &len) != 2 || !len)
+	/* Those of ublk are memory of the kernel, at no address. */
+	if (sscanf(line, " %*u: 0x%llx/%llu", &addr, &len) != 2 || !len || !addr)
 		return 0;
 	uint64_t mask = sdi_page_size() - 1;
 	uint64_t start = addr & ~mask, end = (addr + len + mask) & ~mask;
@@ -221,10 +222,16 @@ static bool takes_commands(const char *link)
 	return begins_with(link, names);
 }
 
-/* What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2). */
+/*
+ * What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2), or nowhere
+ * (register_shm_helper() of TEE, and VMCI).
+ */
 static bool is_device(const char *link)
 {
-	return !strncmp(link, "/dev/vfio/", 10) || !strcmp(link, "/dev/iommu");
+	static const char *const names[] = { "/dev/vfio/", "/dev/dfl-port", "/dev/tee", "/dev/vmci",
+					     NULL };
+
+	return begins_with(link, names) || !strcmp(link, "/dev/iommu");
 }
 
 /*
@@ -242,6 +249,9 @@ static int look_at_socket(struct looking *l, int dir, const char *fd)
 	int err = n < 0 ? errno : 0;
 	if (err == ENOMEM)
 		return -ENOMEM;
+	/* What is decrypted by the kernel comes directly, too (af_alg_get_rsgl(), as of Linux 6.18). */
+	if (n == sizeof("ALG") && !memcmp(protocol, "ALG", sizeof("ALG")))
+		l->dma->in_flight = true;
 	/* One that we are not allowed to ask may be one. */
 	if (err == EACCES || err == EPERM ||
 	    (n == sizeof("XDP") && !memcmp(protocol, "XDP", sizeof("XDP"))))
@@ -388,7 +398,8 @@ int sdi_dma_look(const struct sdi_target *t, const struct sdi_maps *m, bool froz
 	if (s.tracer && !frozen && s.tracer != asker)
 		ret->in_flight = true;	/* its pokes pin the page for a moment, too */
 	ret->in_flight |= s.vm_pin > 0;
-	ret->unknown_pins |= s.vm_pin > accounted_for(&l);
+	/* More is listed than is pinned where a ring is of another process that shares it. */
+	ret->unknown_pins |= s.vm_pin && s.vm_pin != accounted_for(&l);
 	sdi_ranges_fini(&l.buffers);
 	return err;
 }

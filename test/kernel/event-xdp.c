@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* AF_XDP: a network device writes packets to memory that was registered once, without any fault. */
+/*
+ * Sockets whose data comes to memory without a fault. AF_XDP: packets from a network device, to memory
+ * that was registered once. AF_ALG: what was decrypted, a moment after the page was written for it.
+ */
 #include <errno.h>
 #include <linux/if_xdp.h>
 #include <string.h>
@@ -56,6 +59,27 @@ static void memory_of_an_xdp_socket(void)
 	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----");
 }
 
+static long op_alg(long a, long b, long c, long d)
+{
+	int fd = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* What was written while something may have been on its way is said again. */
+static void socket_that_decrypts(void)
+{
+	T_TARGET tg = t_begin(4);
+	long fd = t_call(&tg, op_alg);
+
+	if (fd < 0)
+		T_SKIP("no AF_ALG here (%s)", strerror((int)-fd));
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "-D--");
+	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_CARRIED);
+	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "-D--");
+}
+
 static void any_other_socket_changes_nothing(void)
 {
 	T_TARGET tg = t_begin(4);
@@ -70,6 +94,7 @@ int main(void)
 {
 	t_need_backend();
 	T_RUN(memory_of_an_xdp_socket);
+	T_RUN(socket_that_decrypts);
 	T_RUN(any_other_socket_changes_nothing);
 	return t_done();
 }
