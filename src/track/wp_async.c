@@ -295,7 +295,7 @@ static int push_refused_pages(struct sdi_wp_round *r, const struct softdirty_ran
 	for (size_t i = 0; i < pages.n && !err; i++) {
 		const struct softdirty_range *p = &pages.r[i];
 
-		if ((vdso && (p->flags & SOFTDIRTY_FILE)) || (p->flags & SOFTDIRTY_ZERO))
+		if (vdso && p->flags & (SOFTDIRTY_FILE | SOFTDIRTY_ZERO))
 			continue;
 		err = sdi_ranges_push(r->found, p->start, p->end, p->flags | SOFTDIRTY_UNTRACKED,
 				      q->reason);
@@ -372,6 +372,9 @@ static int wp_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_r
 		err = sdi_wp_push_gone(&r);
 	if (!err)
 		err = push_refused(&r);
+	/* What was registered may still have stale marks: all of it is new to the next round. */
+	if (err && how == SDI_TAKE)
+		sdi_ranges_reset(&r.wp->known);
 	sdi_ranges_fini(&r.fresh);
 	sdi_ranges_fini(&r.zeros);
 	sdi_ranges_fini(&r.open);

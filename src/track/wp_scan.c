@@ -257,7 +257,8 @@ static enum class classify(const struct sdi_vma *v, uint64_t *budget)
 /*
  * Does the piece [start, ...) of v continue the span? Also over a small gap with nothing in it:
  * what is mapped there meanwhile is not registered, so a scan that protects steps over it. But each
- * mapping is a span of its own where holes are looked for: a call that marks them is for one.
+ * mapping is a span of its own where holes are looked for: a call that marks them is for one. And where
+ * it may be of hugetlbfs: a call that takes other things as well would hide that it took none of that.
  */
 static bool continues(const struct span *s, enum class class, const struct sdi_vma *v,
 		      uint64_t start)
@@ -266,7 +267,7 @@ static bool continues(const struct span *s, enum class class, const struct sdi_v
 
 	if (class != s->class)
 		return false;
-	if (class >= SHARED)
+	if (class != ANON)
 		return v == s->last && start == s->end;
 	return start == s->end || (v == s->last + 1 && s->end == s->last->end &&
 				   start == v->start && start - s->end < max_gap);
