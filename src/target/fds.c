@@ -61,9 +61,10 @@ static bool is_same(pid_t a, pid_t b)
 
 static bool has_ended(const struct sdi_target *t, pid_t tid)
 {
-	struct sdi_status s;
+	struct sdi_status s = { 0 };
+	int err = sdi_thread_status(t, tid, &s);
 
-	return sdi_thread_status(t, tid, &s) || !s.memory;
+	return err ? err == -ENOENT || err == -ESRCH : !s.memory;
 }
 
 /* A thread that has ended has no table either. */

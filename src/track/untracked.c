@@ -8,8 +8,13 @@ int sdi_push_untracked(const struct sdi_tracker *tr, uint64_t start, uint64_t en
 		       uint32_t unless, struct sdi_ranges *found)
 {
 	struct sdi_ranges pages = { 0 };
-	int err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, MAX(start, tr->from),
-				MIN(end, tr->to), SOFTDIRTY_UNTRACKED, reason, &pages);
+
+	start = MAX(start, tr->from);
+	end = MIN(end, tr->to);
+	if (start >= end)
+		return 0;
+	int err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, start, end,
+				SOFTDIRTY_UNTRACKED, reason, &pages);
 
 	for (size_t i = 0; i < pages.n && !err; i++)
 		if (!(pages.r[i].flags & unless))
