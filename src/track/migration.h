@@ -3,8 +3,8 @@
  * While the kernel moves a page (compaction, the split of a huge page), its entry in the page table is
  * none that "4" in clear_refs makes read-only. It takes the soft-dirty bit from it, and when the page has
  * arrived it is as writable as before: nobody sees what is written to it (5.10, 6.12, 7.2). Where a page
- * has arrived between two clearings, the second one has met it. So the bits are cleared twice, with a
- * look in between at what is not in memory:
+ * has arrived between two clearings, the second one has met it (unless it is moved again just then). So
+ * the bits are cleared twice, with a look in between at what is not in memory:
  *
  *	clear    sdi_migration_look()    clear    let the target go    sdi_migration_judge()
  *

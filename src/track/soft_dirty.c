@@ -16,7 +16,7 @@
  *  - a page that KSM merges with others loses the bit: see mergeable.h;
  *  - a page that the kernel moves elsewhere may lose it: see migration.h;
  *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
- *    file keeps what was written: the content of shared memory is compared, as hash does.
+ *    file keeps what was written: the content of shared memory is compared as well, as hash does.
  *
  * A write from another process (process_vm_writev(), a vfork() child) in the moment between the two
  * steps is lost. And whole page tables that mremap() moves (move_normal_pmd()) have no bits set, which is
@@ -24,6 +24,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -55,6 +57,7 @@ struct soft {
 	struct sdi_content *content;	/* of shared memory */
 	struct sdi_zero zero;
 	struct sdi_mergeable mergeable;
+	bool failed;			/* the last SDI_TAKE: what it left behind is not known */
 	struct sdi_migration moved;
 };
 
@@ -104,16 +107,29 @@ static int clear(const struct soft *s)
 	return write(s->clear_refs, "4", 1) == 1 ? 0 : -errno;
 }
 
-/* Of all who can write while the target is stopped. */
-static int count_faults(const struct round *r, uint64_t *ret)
+/* Of all who can write while the target is stopped: not of this thread, which is not. */
+static int count_faults(struct round *r, uint64_t *ret)
 {
-	uint64_t own = 0, kernel = 0;
-	int err = sdi_fault_count(&r->tr->target, &own);
+	const struct sdi_target *t = &r->tr->target;
+	uint64_t process = 0, ours = 0, kernel = 0;
+	int err = t->self ? sdi_task_faults(AT_FDCWD, "/proc/thread-self/stat", &ours) : 0;
 
 	if (!err)
-		err = sdi_vhost_faults(&r->vhost, &kernel);
-	*ret = own + kernel;
+		err = sdi_fault_count(t, &process);
+	/* One that has ended may have written before. */
+	if (!err && sdi_vhost_faults(&r->vhost, &kernel))
+		r->vhost.unknown = true;
+	*ret = process - ours + kernel;
 	return err;
+}
+
+static int clear_twice(struct round *r)
+{
+	int err = clear(r->s);
+
+	if (!err)
+		err = sdi_migration_look(&r->s->moved, r->tr, r->fixed);
+	return err ? err : clear(r->s);
 }
 
 /*
@@ -132,20 +148,19 @@ static int read_and_clear(struct round *r)
 			err = read_bits(r, false);
 		if (!err)
 			err = count_faults(r, &after);
-		if (before == after || t->self)
+		if (before == after)
 			break;
 	}
 	if (err)
 		return err;
-	err = clear(r->s);
+	err = clear_twice(r);
+	/* In our own process a count itself faults, on memory that was just cleared; a second one not. */
+	if (!err && t->self)
+		err = count_faults(r, &end);
 	if (!err)
-		err = sdi_migration_look(&r->s->moved, r->tr, r->fixed);
-	if (!err)
-		err = clear(r->s);
-	if (err)
-		return err;
-	r->lost = !t->self && (r->vhost.unknown || count_faults(r, &end) || end != before);
-	return 0;
+		err = count_faults(r, &end);
+	r->lost |= err || r->vhost.unknown || end != before;
+	return err;
 }
 
 static int take_other(struct round *r)
@@ -172,36 +187,55 @@ static int make_room(struct sdi_ranges *list)
 	return err;
 }
 
-/*
- * Of our own process the other threads are stopped. Until the bits are clear this thread writes only
- * to its stack and to the lists; the first looks have written to these before, so the second reading
- * sees them dirty. They may grow no more then.
- */
-static int take_self(struct round *r)
+/* The first looks: they write to the lists, and so the second ones see these dirty. */
+static int look_ahead(struct round *r)
+{
+	int err = read_bits(r, false);
+
+	if (!err)
+		err = sdi_migration_look(&r->s->moved, r->tr, false);
+	if (!err)
+		err = make_room(&r->dirty);
+	return err ? err : make_room(&r->s->moved.away);
+}
+
+/* -ENOSPC: the lists were too short after all. */
+static int take_alone(struct round *r)
 {
 	struct sdi_freezer *f = NULL;
 	uint64_t n_threads;
-	int err;
+	int err = sdi_thread_count(&r->tr->target, &n_threads);
 
-	do {
-		r->fixed = false;
-		err = read_bits(r, false);
-		if (!err)
-			err = sdi_migration_look(&r->s->moved, r->tr, false);
-		if (!err)
-			err = make_room(&r->dirty);
-		if (!err)
-			err = make_room(&r->s->moved.away);
-		if (!err)
-			err = sdi_thread_count(&r->tr->target, &n_threads);
-		if (!err && n_threads > 1)
-			err = sdi_freeze_others(&r->tr->target, &f);
-		r->fixed = true;
-		if (!err)
-			err = read_and_clear(r);
-		sdi_thaw(f);
-		f = NULL;
-	} while (err == -ENOSPC);
+	if (!err && n_threads > 1)
+		err = sdi_freeze_others(&r->tr->target, &f);
+	r->fixed = true;
+	if (!err)
+		err = read_and_clear(r);
+	r->fixed = false;
+	sdi_thaw(f);
+	return err;
+}
+
+/*
+ * Of our own process the other threads are stopped. Until the bits are clear this thread writes only
+ * to its stack and to the lists, which may not grow any more, and no signal comes to it.
+ */
+static int take_self(struct round *r)
+{
+	sigset_t all, old;
+	int err = sdi_vhost_find(&r->tr->target, &r->vhost);
+
+	sigfillset(&all);
+	if (!err)
+		err = look_ahead(r);
+	while (!err) {
+		pthread_sigmask(SIG_BLOCK, &all, &old);
+		err = take_alone(r);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		if (err != -ENOSPC)
+			break;
+		err = look_ahead(r);
+	}
 	return err;
 }
 
@@ -299,8 +333,6 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 			return push(r, v, SOFTDIRTY_NEW, SOFTDIRTY_REASON_NONE);
 		merged = true;
 	}
-	if (v->flags & SDI_VMA_SHARED)
-		return 0;
 	for (size_t i = sdi_ranges_find(d, l.from); i < d->n && d->r[i].start < l.to && !err; i++) {
 		uint64_t is = d->r[i].flags;
 
@@ -360,14 +392,17 @@ static int collect(struct round *r, enum sdi_collect how)
 
 static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
-	struct round r = { .tr = tr, .s = tr->state, .found = found };
+	struct soft *s = tr->state;
+	struct round r = { .tr = tr, .s = s, .found = found, .lost = s->failed };
 
 	sdi_zero_before(&r.s->zero, 0);
 	sdi_mergeable_before(&r.s->mergeable);
 	int err = collect(&r, how);
 
-	if (how == SDI_TAKE)
+	if (how == SDI_TAKE) {
 		sdi_zero_taken(&r.s->zero);
+		s->failed = err;
+	}
 	sdi_ranges_fini(&r.dirty);
 	sdi_ranges_fini(&r.fresh);
 	return err;

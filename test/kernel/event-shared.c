@@ -37,6 +37,20 @@ static void shared_anonymous_written(void)
 	T_EVENT(&tg, .want = "-D--");
 }
 
+/* Who copied the page in between has another content. */
+static void shared_anonymous_written_and_written_back(void)
+{
+	T_TARGET tg = t_start();
+
+	t_slot(&tg, 4 * t_page_size(), t_page_size());
+	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_ANONYMOUS, -1) == 0);
+	t_call(&tg, t_op_fill, tg.mem, 4 * tg.unit, 0x11);
+	t_watch(&tg);
+	t_call(&tg, t_op_fill, t_page(&tg, 1), tg.unit, 0x22);
+	t_call(&tg, t_op_fill, t_page(&tg, 1), tg.unit, 0x11);
+	T_EVENT(&tg, .want = "-D--", .hash = "----", .why = "the content is as before");
+}
+
 static void shared_anonymous_untouched_read(void)
 {
 	T_TARGET tg = t_start();
@@ -423,6 +437,7 @@ int main(void)
 {
 	t_need_backend();
 	T_RUN(shared_anonymous_written);
+	T_RUN(shared_anonymous_written_and_written_back);
 	T_RUN(shared_anonymous_untouched_read);
 	T_RUN(memfd_untouched_written);
 	T_RUN(memfd_untouched_read);
