@@ -108,8 +108,8 @@ enum softdirty_open_flags {
  * -ESRCH       no such process (or it is a zombie)
  * -EPERM       not allowed to trace it: same user, or root (CAP_SYS_PTRACE), is needed
  * -EOPNOTSUPP  no backend (or not the one asked for) works on it; softdirty_error() lists why
- * -EBUSY       another softdirty, or a debugger, holds it: use SHARED, or end that one; or with
- *              SHARED and a backend: its keeper uses another one
+ * -EBUSY       another softdirty tracks it with the backend that was asked for: use SHARED, or end
+ *              that one; or with SHARED and a backend: its keeper uses another one
  * -EINVAL      unknown backend or flag; -E2BIG: options.size has unknown non-zero bytes
  * -ENOENT      SOFTDIRTY_OPEN_EXISTING and no keeper; or no such command to start one with
  * With SHARED also -EPERM if the runtime directory is not ours alone, and what creating a socket
