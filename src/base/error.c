@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static _Thread_local char message[512];
 static _Thread_local bool seen;
@@ -34,4 +35,11 @@ bool sdi_fail_seen(void)
 const char *sdi_last_error(void)
 {
 	return message;
+}
+
+/* Root of a container, say, may lack a capability that the process has. */
+const char *sdi_who_may(void)
+{
+	return geteuid() ? " (same user or root needed)" :
+			   " (more capabilities, its user namespace or another security policy needed)";
 }

@@ -15,4 +15,7 @@ bool sdi_fail_seen(void);
 /* The last sentence of this thread, "" if none. */
 const char *sdi_last_error(void);
 
+/* Who could do what was just not permitted, in parentheses. */
+const char *sdi_who_may(void);
+
 #endif

@@ -19,7 +19,7 @@ static const char *hint(int err)
 		return " (check the process id)";
 	case EPERM:
 	case EACCES:
-		return " (be the same user, or root)";
+		return geteuid() ? " (be the same user, or root)" : "";
 	case EBUSY:
 		return " (end what holds it, then try again)";
 	case EOPNOTSUPP:

@@ -212,7 +212,7 @@ static int seize(const struct sdi_target *t, const struct sdi_candidate *c)
 	if (err == -EPERM && c->tracer)
 		return sdi_fail(EOPNOTSUPP, "process %d traces it (a debugger, strace?)", c->tracer);
 	if (err == -EPERM)
-		return sdi_fail(EPERM, "not allowed to trace it (same user or root needed)");
+		return sdi_fail(EPERM, "not allowed to trace it%s", sdi_who_may());
 	if (err)
 		return sdi_fail(-err, "cannot trace thread %d: %s", c->tid, strerror(-err));
 	return c->seccomp > 0 && geteuid() != 0 ? filtered() : 0;	/* not stopped in vain */

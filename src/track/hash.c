@@ -70,7 +70,7 @@ static int hash_suits(const struct sdi_target *t, struct sdi_why *why)
 	if (mem >= 0)
 		return 0;
 	sdi_why(why, "cannot open its memory: %s%s", strerror(-mem),
-		mem == -EACCES || mem == -EPERM ? " (same user or root needed)" : "");
+		mem == -EACCES || mem == -EPERM ? sdi_who_may() : "");
 	return mem == -EACCES ? -EPERM : mem;
 }
 

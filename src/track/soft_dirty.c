@@ -415,7 +415,7 @@ static int soft_suits(const struct sdi_target *t, struct sdi_why *why)
 
 	if (fd < 0) {
 		sdi_why(why, "cannot open its clear_refs: %s%s", strerror(-fd),
-			fd == -EACCES || fd == -EPERM ? " (same user or root needed)" : "");
+			fd == -EACCES || fd == -EPERM ? sdi_who_may() : "");
 		return fd == -EACCES ? -EPERM : fd;
 	}
 	if (!t->self && !sdi_status_read(t->procfd, "status", &st) && st.tracer) {

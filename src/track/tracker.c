@@ -157,7 +157,7 @@ static int attach(struct sdi_tracker *tr, const struct sdi_backend *b, struct sd
 		int err = tr->pagemap == -EACCES ? EPERM : -tr->pagemap;
 
 		sdi_why(why, "cannot open its pagemap: %s%s", strerror(err),
-			err == EPERM ? " (same user or root needed)" : "");
+			err == EPERM ? sdi_who_may() : "");
 		tr->pagemap = -1;
 		return sdi_fail(err, "%s", why->text);
 	}
