@@ -213,13 +213,26 @@ static bool is_tracked(struct sdi_tracker *tr)
 	return tracked > tr->maps.n / 2 && sdi_memory_id(&tr->target) == tr->memory_id;
 }
 
+/* One whose holder was just killed is let go in a moment. */
+static bool stays_tracked(struct sdi_tracker *tr)
+{
+	enum { PATIENCE_MS = 100 };
+	bool ret = is_tracked(tr);
+
+	for (int ms = 0; ret && ms < PATIENCE_MS; ms++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		ret = is_tracked(tr);
+	}
+	return ret;
+}
+
 static int wp_attach(struct sdi_tracker *tr, struct sdi_why *why)
 {
 	autoclose int uffd = take_fd(&tr->uffd);
 	int err;
 
 	tr->attach_ns = 0;
-	if (is_tracked(tr))
+	if (stays_tracked(tr))
 		return sdi_fail(EBUSY, "another user of softdirty, or the like, tracks it already "
 				"(softdirty stop by that user ends that; hash can be used beside it)");
 	if (uffd < 0)

@@ -39,17 +39,29 @@ static void kill_meanwhile(struct softdirty *sd, int round)
 	waitpid(pid, NULL, 0);
 }
 
+static void backend_of(struct softdirty *sd, char ret[16])
+{
+	struct softdirty_info info = { .size = sizeof(info) };
+
+	T_EQ(softdirty_info(sd, &info), 0);
+	memcpy(ret, info.backend, 16);
+}
+
 static void killed_under_load(void)
 {
 	struct k_target t = k_start();
 	uint64_t end = t_deadline(100);
+	char before[16], after[16];
 	unsigned reason;
 
 	k_load(&t);
 	for (int i = 0; i < ROUNDS && t_now() < end; i++) {
 		struct softdirty *sd = k_must_open(t.pid);
 
+		backend_of(sd, before);
 		kill_meanwhile(sd, i);
+		backend_of(sd, after);
+		T_STREQ(after, before);		/* what the killed one had is not in the way */
 		softdirty_close(sd);
 		sd = k_must_open(t.pid);
 		T_EQ(softdirty_clear(sd, NULL), 0);
