@@ -16,9 +16,10 @@ struct sdi_ksm sdi_ksm_look(void)
 
 bool sdi_ksm_ran(const struct sdi_ksm *since)
 {
+	if (since->runs)
+		return true;
 	struct sdi_ksm now = sdi_ksm_look();
-
-	return since->runs || now.runs || now.scans == SDI_UNKNOWN || now.scans != since->scans ||
+	return now.runs || now.scans == SDI_UNKNOWN || now.scans != since->scans ||
 	       now.scanned != since->scanned || now.shared != since->shared ||
 	       now.sharing != since->sharing;
 }

@@ -15,13 +15,13 @@
 struct sdi_mergeable {
 	struct sdi_ranges then;		/* as of the last SDI_TAKE at which KSM was at work */
 	struct sdi_ksm ksm;		/* what it was doing at the last SDI_TAKE */
-	struct sdi_ksm before;		/* the same, as this round began */
+	struct sdi_ksm before;		/* the same, as the one that goes on began */
 };
 
 void sdi_mergeable_init(struct sdi_mergeable *m);
 void sdi_mergeable_fini(struct sdi_mergeable *m);
 
-/* A round begins. */
+/* An SDI_TAKE begins. */
 void sdi_mergeable_before(struct sdi_mergeable *m);
 
 /* Push the pages that may have been merged. 0 or -errno. */

@@ -166,10 +166,8 @@ static int read_and_clear(struct round *r)
 static int take_other(struct round *r)
 {
 	struct sdi_freezer *f = NULL;
-	int err = sdi_vhost_find(&r->tr->target, &r->vhost);
+	int err = r->tr->frozen ? 0 : sdi_freeze(&r->tr->target, &f);
 
-	if (!err && !r->tr->frozen)
-		err = sdi_freeze(&r->tr->target, &f);
 	if (!err)
 		err = read_and_clear(r);
 	sdi_thaw(f);
@@ -223,20 +221,27 @@ static int take_alone(struct round *r)
 static int take_self(struct round *r)
 {
 	sigset_t all, old;
-	int err = sdi_vhost_find(&r->tr->target, &r->vhost);
+	int err;
 
 	sigfillset(&all);
-	if (!err)
+	do {
 		err = look_ahead(r);
-	while (!err) {
+		if (err)
+			break;
 		pthread_sigmask(SIG_BLOCK, &all, &old);
 		err = take_alone(r);
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		if (err != -ENOSPC)
-			break;
-		err = look_ahead(r);
-	}
+	} while (err == -ENOSPC);
 	return err;
+}
+
+static int take(struct round *r)
+{
+	int err = sdi_vhost_find(&r->tr->target, &r->vhost);
+
+	if (err)
+		return err;
+	return r->tr->target.self ? take_self(r) : take_other(r);
 }
 
 /* --- what they mean ------------------------------------------------------------------------- */
@@ -373,8 +378,7 @@ static int collect(struct round *r, enum sdi_collect how)
 	if (!err)
 		err = sdi_migration_push(&s->moved, r->tr, r->found);
 	if (!err)
-		err = how == SDI_PEEK ? read_bits(r, true) :
-		      r->tr->target.self ? take_self(r) : take_other(r);
+		err = how == SDI_PEEK ? read_bits(r, true) : take(r);
 	if (!err)
 		err = sdi_known_fresh(&s->known, &r->tr->maps, &r->fresh);
 	if (!err)
@@ -396,7 +400,8 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 	struct round r = { .tr = tr, .s = s, .found = found, .lost = s->failed };
 
 	sdi_zero_before(&r.s->zero, 0);
-	sdi_mergeable_before(&r.s->mergeable);
+	if (how == SDI_TAKE)
+		sdi_mergeable_before(&s->mergeable);
 	int err = collect(&r, how);
 
 	if (how == SDI_TAKE) {

@@ -74,11 +74,14 @@ static void written_and_merged(void)
 }
 
 /* Each page is a copy of what was merged then, without the bit (Linux 7.2; up to 6.12 with it). */
-static void take_apart(struct t_target *tg)
+static bool merge_and_take_apart(struct t_target *tg)
 {
-	if (!wait_for_merge(tg->pid, 7))
-		T_SKIP("KSM merged nothing in five seconds");
+	if (!wait_for_merge(tg->pid, 7)) {
+		t_skip("KSM merged nothing in five seconds");
+		return false;
+	}
 	T_MUST(t_call(tg, t_op_madvise, tg->mem, 8 * tg->unit, MADV_UNMERGEABLE) == 0);
+	return true;
 }
 
 static void merged_then_not_mergeable_any_more(void)
@@ -92,7 +95,8 @@ static void merged_then_not_mergeable_any_more(void)
 		T_SKIP("no KSM on this kernel");
 	t_watch(&tg);
 	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0x6b);
-	take_apart(&tg);
+	if (!merge_and_take_apart(&tg))
+		return;
 	T_EVENT(&tg, .want = "D*8", .sd = "u*8", .why = "a merged page loses the bit",
 		.lasting_reason = true);
 }
@@ -106,7 +110,8 @@ static void mergeable_for_a_moment(void)
 	t_call(&tg, t_op_fill, tg.mem, 8 * tg.unit, 0x6b);
 	if (t_call(&tg, t_op_madvise, tg.mem, 8 * tg.unit, MADV_MERGEABLE))
 		T_SKIP("no KSM on this kernel");
-	take_apart(&tg);
+	if (!merge_and_take_apart(&tg))
+		return;
 	T_EVENT(&tg, .want = "D*8", .sd = "-*8", .lasting_reason = true,
 		.why = "a merged page loses the bit, and nothing shows that there was one");
 }
