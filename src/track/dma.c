@@ -234,6 +234,12 @@ static bool is_device(const char *link)
 	return begins_with(link, names) || !strcmp(link, "/dev/iommu");
 }
 
+/* The n bytes of an attribute, which the kernel ends with a NUL. */
+static bool is_name(const char *value, ssize_t n, const char *name)
+{
+	return n == (ssize_t)strlen(name) + 1 && !memcmp(value, name, n);
+}
+
 /*
  * The umem of an AF_XDP socket is pinned for as long as the socket lives, but accounted to the user
  * alone (xdp_umem_account_pages(), as of Linux 6.18): not in VmPin, and nobody says where it is. The
@@ -250,11 +256,9 @@ static int look_at_socket(struct looking *l, int dir, const char *fd)
 	if (err == ENOMEM)
 		return -ENOMEM;
 	/* What is decrypted by the kernel comes directly, too (af_alg_get_rsgl(), as of Linux 6.18). */
-	if (n == sizeof("ALG") && !memcmp(protocol, "ALG", sizeof("ALG")))
-		l->dma->in_flight = true;
+	l->dma->in_flight |= is_name(protocol, n, "ALG");
 	/* One that we are not allowed to ask may be one. */
-	if (err == EACCES || err == EPERM ||
-	    (n == sizeof("XDP") && !memcmp(protocol, "XDP", sizeof("XDP"))))
+	if (err == EACCES || err == EPERM || is_name(protocol, n, "XDP"))
 		l->dma->unknown_pins = l->dma->in_flight = true;
 	return 0;
 }
