@@ -11,6 +11,14 @@
 
 #define MM "/sys/kernel/mm"
 
+bool sdi_sysfs_has(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), MM "/%s", name);
+	return !access(path, F_OK) || errno != ENOENT || access(MM, F_OK);
+}
+
 uint64_t sdi_sysfs_number(const char *name)
 {
 	char path[128], text[32];

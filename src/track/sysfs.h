@@ -3,6 +3,7 @@
 #ifndef SDI_TRACK_SYSFS_H
 #define SDI_TRACK_SYSFS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SDI_UNKNOWN UINT64_MAX
@@ -12,5 +13,8 @@
  * nobody says, as in a chroot.
  */
 uint64_t sdi_sysfs_number(const char *name);
+
+/* Is there a file or folder of that name? Also true where that cannot be said. */
+bool sdi_sysfs_has(const char *name);
 
 #endif

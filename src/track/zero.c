@@ -9,9 +9,15 @@
 
 #define THP "transparent_hugepage/"
 
+static const char *split_file(uint64_t size, char path[96])
+{
+	snprintf(path, 96, THP "hugepages-%llukB/stats/split", (unsigned long long)size >> 10);
+	return path;
+}
+
 /*
  * Whenever a huge page is split, for whatever reason, those of its pages that hold nothing but zeros
- * are replaced by it. Linux 6.12 commit b1f202060afe.
+ * are replaced by it. Linux 6.12 commit b1f202060afe; kernels that do not count splits do not do so.
  */
 static uint64_t count_splits(void)
 {
@@ -20,10 +26,10 @@ static uint64_t count_splits(void)
 
 	if (biggest == SDI_UNKNOWN)
 		return SDI_UNKNOWN;
+	if (!sdi_sysfs_has(split_file(biggest, path)))
+		return 0;
 	for (uint64_t size = 2 * sdi_page_size(); size <= biggest; size *= 2) {
-		snprintf(path, sizeof(path), THP "hugepages-%llukB/stats/split",
-			 (unsigned long long)size >> 10);
-		uint64_t n = sdi_sysfs_number(path);
+		uint64_t n = sdi_sysfs_number(split_file(size, path));
 		if (n == SDI_UNKNOWN)
 			return SDI_UNKNOWN;
 		sum += n;
