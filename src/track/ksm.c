@@ -14,14 +14,11 @@ struct sdi_ksm sdi_ksm_look(void)
 	};
 }
 
-bool sdi_ksm_ran(const struct sdi_ksm *since)
+bool sdi_ksm_ran(const struct sdi_ksm *since, const struct sdi_ksm *now)
 {
-	if (since->runs)
-		return true;
-	struct sdi_ksm now = sdi_ksm_look();
-	return now.runs || now.scans == SDI_UNKNOWN || now.scans != since->scans ||
-	       now.scanned != since->scanned || now.shared != since->shared ||
-	       now.sharing != since->sharing;
+	return since->runs || now->runs || now->scans == SDI_UNKNOWN ||
+	       now->scans != since->scans || now->scanned != since->scanned ||
+	       now->shared != since->shared || now->sharing != since->sharing;
 }
 
 bool sdi_ksm_makes_zeros(void)

@@ -22,10 +22,10 @@ struct sdi_ksm {
 struct sdi_ksm sdi_ksm_look(void);
 
 /*
- * Did it run at any time since then? (Not seen before Linux 6.6: that it was started and stopped within
- * one scan and merged as many pages as came apart.)
+ * Did it run at any time between these two looks? (Not seen before Linux 6.6: that it was started and
+ * stopped within one scan and merged as many pages as came apart.)
  */
-bool sdi_ksm_ran(const struct sdi_ksm *since);
+bool sdi_ksm_ran(const struct sdi_ksm *since, const struct sdi_ksm *now);
 
 /*
  * Does it put the zero page in place of pages of zeros (if told to, Linux 4.12 commit e86c59b1b12d), or

@@ -16,11 +16,6 @@ void sdi_mergeable_fini(struct sdi_mergeable *m)
 	sdi_ranges_fini(&m->then);
 }
 
-void sdi_mergeable_before(struct sdi_mergeable *m)
-{
-	m->before = sdi_ksm_look();
-}
-
 static int append_mergeable(void *arg, const struct sdi_smap *m)
 {
 	return !(m->flags & SDI_SMAP_MERGEABLE) ? 0 :
@@ -40,10 +35,11 @@ static int push(const struct sdi_tracker *tr, const struct sdi_ranges *list, str
 int sdi_mergeable_push(struct sdi_mergeable *m, const struct sdi_tracker *tr, enum sdi_collect how,
 		       struct sdi_ranges *found)
 {
+	struct sdi_ksm ksm = sdi_ksm_look();
 	struct sdi_ranges now = { 0 };
 	int err = 0;
 
-	if (sdi_ksm_ran(&m->ksm)) {
+	if (sdi_ksm_ran(&m->ksm, &ksm)) {
 		err = sdi_smaps_each(&tr->target, append_mergeable, &now);
 		if (!err)
 			err = push(tr, &m->then, found);
@@ -53,7 +49,7 @@ int sdi_mergeable_push(struct sdi_mergeable *m, const struct sdi_tracker *tr, en
 			sdi_ranges_swap(&m->then, &now);
 	}
 	if (how == SDI_TAKE)
-		m->ksm = m->before;
+		m->ksm = ksm;
 	sdi_ranges_fini(&now);
 	return err;
 }

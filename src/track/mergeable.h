@@ -14,17 +14,17 @@
 
 struct sdi_mergeable {
 	struct sdi_ranges then;		/* as of the last SDI_TAKE at which KSM was at work */
-	struct sdi_ksm ksm;		/* what it was doing at the last SDI_TAKE */
-	struct sdi_ksm before;		/* the same, as the one that goes on began */
+	struct sdi_ksm ksm;		/* what it was doing at the end of the last SDI_TAKE */
 };
 
 void sdi_mergeable_init(struct sdi_mergeable *m);
 void sdi_mergeable_fini(struct sdi_mergeable *m);
 
-/* An SDI_TAKE begins. */
-void sdi_mergeable_before(struct sdi_mergeable *m);
-
-/* Push the pages that may have been merged. 0 or -errno. */
+/*
+ * Push the pages that may have been merged. After the bits were read: what is merged before this is in
+ * this answer, also if it was written after the bits were cleared, and later merges are in the next.
+ * 0 or -errno.
+ */
 int sdi_mergeable_push(struct sdi_mergeable *m, const struct sdi_tracker *tr, enum sdi_collect how,
 		       struct sdi_ranges *found);
 

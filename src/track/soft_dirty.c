@@ -400,8 +400,6 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 	struct round r = { .tr = tr, .s = s, .found = found, .lost = s->failed };
 
 	sdi_zero_before(&r.s->zero, 0);
-	if (how == SDI_TAKE)
-		sdi_mergeable_before(&s->mergeable);
 	int err = collect(&r, how);
 
 	if (how == SDI_TAKE) {
