@@ -64,7 +64,7 @@ static bool has_ended(const struct sdi_target *t, pid_t tid)
 	struct sdi_status s = { 0 };
 	int err = sdi_thread_status(t, tid, &s);
 
-	return err ? err == -ENOENT || err == -ESRCH : !s.memory;
+	return err ? err == -ENOENT || err == -ESRCH : sdi_status_ended(&s);
 }
 
 /* A thread that has ended has no table either. */

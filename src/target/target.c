@@ -214,10 +214,9 @@ int sdi_thread_status(const struct sdi_target *t, pid_t tid, struct sdi_status *
 	return sdi_status_read(t->procfd, path, ret);
 }
 
-/* One that is just ending gives its memory away before it is a zombie. */
-static bool gone(const struct sdi_status *st)
+bool sdi_status_ended(const struct sdi_status *s)
 {
-	return st->state == 'Z' || st->state == 'X' || !st->memory;
+	return s->state == 'Z' || s->state == 'X' || !s->memory;
 }
 
 struct living {
@@ -230,7 +229,7 @@ static int is_live(void *arg, pid_t tid)
 {
 	const struct living *l = arg;
 
-	return sdi_thread_status(l->t, tid, l->status) || gone(l->status) ? 0 : tid;
+	return sdi_thread_status(l->t, tid, l->status) || sdi_status_ended(l->status) ? 0 : tid;
 }
 
 /* A thread that is not dead, and its status; or -ESRCH. */
@@ -246,7 +245,7 @@ int sdi_target_status(const struct sdi_target *t, struct sdi_status *ret)
 	struct sdi_status st;
 	int err = sdi_status_read(t->procfd, "status", &st);
 
-	if (!err && gone(&st))
+	if (!err && sdi_status_ended(&st))
 		err = MIN(live_thread(t, &st), 0);
 	if (err)
 		return err == -ENOENT ? -ESRCH : err;
@@ -292,7 +291,7 @@ static int identify(int procfd, pid_t pid, bool self)
 		return sdi_fail(EINVAL, "it is a kernel thread");
 	if (!self && st.tgid != pid)
 		return sdi_fail(EINVAL, "it is a thread of process %d", st.tgid);
-	if (gone(&st) && alive_by_proc(&(struct sdi_target){ .procfd = procfd }))
+	if (sdi_status_ended(&st) && alive_by_proc(&(struct sdi_target){ .procfd = procfd }))
 		return sdi_fail(ESRCH, "it has ended (a zombie)");
 	return 0;
 }

@@ -95,6 +95,9 @@ struct sdi_status {
 	uint64_t blocked;	/* ... and those blocked */
 };
 
+/* Has it ended, or is it just ending? It gives its memory away before it is a zombie. */
+bool sdi_status_ended(const struct sdi_status *s);
+
 /* Read the status file below dirfd ("status", "task/TID/status"). 0 or -errno. */
 int sdi_status_read(int dirfd, const char *path, struct sdi_status *ret);
 

@@ -72,7 +72,7 @@ static int disturbance(const struct sdi_target *t, pid_t tid, char state)
 
 static bool is_dead(const struct sdi_target *t, pid_t tid, struct sdi_status *ret)
 {
-	return sdi_thread_status(t, tid, ret) || ret->state == 'Z' || ret->state == 'X';
+	return sdi_thread_status(t, tid, ret) || sdi_status_ended(ret);
 }
 
 static int consider(void *arg, pid_t tid)
