@@ -53,9 +53,10 @@ static void killed_under_load(void)
 	uint64_t end = t_deadline(100);
 	char before[16], after[16];
 	unsigned reason;
+	int i = 0;
 
 	k_load(&t);
-	for (int i = 0; i < ROUNDS && t_now() < end; i++) {
+	for (; i < ROUNDS && t_now() < end; i++) {
 		struct softdirty *sd = k_must_open(t.pid);
 
 		backend_of(sd, before);
@@ -75,6 +76,7 @@ static void killed_under_load(void)
 		T_EQ(softdirty_stop(sd), 0);
 		softdirty_close(sd);
 	}
+	t_note("%d rounds, two keepers killed in each", i);
 	T_EQ(k_count_files(t.pid), 0);
 	T_EQ(k_count_keepers(t.pid), 0);
 	k_end(&t);
