@@ -13,6 +13,7 @@
  */
 #include <getopt.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 #include "target.h"
 
 enum { PATIENCE = 300 };	/* seconds; the machine may be busy */
+
+#define DEFAULT_OPS SIZE_MAX
 
 struct options {
 	const char *backend, *keeper, *replay;
@@ -231,7 +234,7 @@ int main(int argc, char **argv)
 		{ "keeper", required_argument, NULL, 'k' }, { "replay", required_argument, NULL, 'r' },
 		{ "replays", no_argument, NULL, 'R' },
 		{ 0 } };
-	struct options o = { .backend = "all", .seed = 1, .length = 1000 };
+	struct options o = { .backend = "all", .seed = 1, .length = 1000, .ops = DEFAULT_OPS };
 	int c;
 
 	if (argc == 2 && !strcmp(argv[1], "--target"))
@@ -248,9 +251,9 @@ int main(int argc, char **argv)
 		default: return usage();
 		}
 	}
-	if (optind != argc || !o.length)
+	if (optind != argc || !o.length || !o.ops)
 		return usage();
-	if (!o.ops)
+	if (o.ops == DEFAULT_OPS)
 		o.ops = default_ops(o.backend);
 	return run_all(&o);
 }
