@@ -16,66 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "allocs.h"
 #include "fault.h"
 #include "keeper/keep.h"
-
-/* --- allocations that fail: the linker gives us those of the library ------------------------- */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-
-static unsigned fail_at;		/* 1: the next; 0: none */
-static bool for_good, failed;		/* all later ones as well; one has */
-
-static bool fails(void)
-{
-	errno = ENOMEM;
-	if (!fail_at || --fail_at)
-		return false;
-	fail_at = for_good;
-	failed = true;
-	return true;
-}
-
-static void begin_to_fail(unsigned at, bool and_later)
-{
-	fail_at = at;
-	for_good = and_later;
-	failed = false;
-}
-
-/* Has none failed, because there are no more? */
-static bool end_to_fail(void)
-{
-	fail_at = 0;
-	return !failed;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t align, size_t size)
-{
-	return fails() ? NULL : __real_aligned_alloc(align, size);
-}
 
 /* --- the library ---------------------------------------------------------------------------- */
 
@@ -103,11 +46,11 @@ static void every_allocation_of_the_first_steps(void)
 	for (; !done; n++) {
 		struct softdirty *sd = NULL;
 
-		begin_to_fail(n, false);
+		t_allocs_fail(n, false);
 		int err = softdirty_open(t.pid, NULL, &sd);
 		if (!err)
 			err = softdirty_clear(sd, "m");
-		done = end_to_fail();
+		done = !t_allocs_end();
 		clean_failure(err, -ENOMEM);
 		softdirty_close(err && !sd ? NULL : sd);
 		T_EQ(k_protected(t.pid), 0);
@@ -137,10 +80,10 @@ static void fail_in_reads(bool and_later)
 		T_OK(k_read(sd, "other", SOFTDIRTY_READ_CLEAR, &t, NULL) >= 1);
 		k_write(&t, 32 + n % 32);
 		uint64_t start = (uintptr_t)t.mem;
-		begin_to_fail(n, and_later);
+		t_allocs_fail(n, and_later);
 		int err = softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, start,
 					 start + K_PAGES * K_PAGE, &r, &count);
-		done = end_to_fail();
+		done = !t_allocs_end();
 		clean_failure(err, -ENOMEM);
 		if (err)
 			T_OK(k_read(sd, "m", SOFTDIRTY_READ_CLEAR, &t, NULL) >= 2);
@@ -177,9 +120,9 @@ static void every_allocation_of_a_read_with_nothing_pending(void)
 		T_EQ(softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, 0, 0, &r, &count), 0);
 		T_EQ(softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, 0, 0, &r, &count), 0);
 		k_write(&t, n % K_PAGES);
-		begin_to_fail(n, true);
+		t_allocs_fail(n, true);
 		int err = softdirty_read(sd, "m", SOFTDIRTY_READ_CLEAR, 0, 0, &r, &count);
-		done = end_to_fail();
+		done = !t_allocs_end();
 		clean_failure(err, -ENOMEM);
 		if (err)
 			T_OK(k_read(sd, "m", SOFTDIRTY_READ_CLEAR, &t, NULL) >= 1);
