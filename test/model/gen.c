@@ -126,6 +126,9 @@ static void choose_details(struct gen *g, const struct spec *s, struct op *op)
 	case OP_FORK: case OP_EXEC: case OP_REOPEN:
 		op->page = op->n = 0;
 		break;
+	case OP_FAILREAD: case OP_FAILCLEAR:
+		op->to = below(g, SPEC_ALLOCS);
+		/* fall through */
 	case OP_CLEAR: case OP_READ: case OP_READCLEAR: case OP_FORGET: case OP_PAGES:
 	case OP_FREEZE:
 		op->kind = chance(g, 60) ? 0 : below(g, SPEC_MARKS);

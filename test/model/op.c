@@ -29,7 +29,8 @@ static const struct {
 	[OP_CLEAR] = { "clear", 12 },	   [OP_READ] = { "read", 16 },
 	[OP_READCLEAR] = { "readclear", 20 }, [OP_FORGET] = { "forget", 1 },
 	[OP_PAGES] = { "pages", 6 },	   [OP_REOPEN] = { "reopen", 1 },
-	[OP_FREEZE] = { "freeze", 1 },
+	[OP_FREEZE] = { "freeze", 1 },	   [OP_FAILREAD] = { "failread", 4 },
+	[OP_FAILCLEAR] = { "failclear", 6 },
 };
 
 const char *op_name(enum op_code code)

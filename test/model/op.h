@@ -57,6 +57,8 @@ enum op_code {
 	OP_PAGES,
 	OP_REOPEN,		/* close the handle, open another */
 	OP_FREEZE,		/* freeze, read, thaw */
+	OP_FAILREAD,		/* read, with allocation number `to` failing (slot: and all later) */
+	OP_FAILCLEAR,		/* the same of readclear */
 	OP_CODES
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocs.h"
 #include "gen.h"
 #include "softdirty.h"
 #include "target.h"
@@ -170,7 +171,8 @@ static int judge(struct run *r, const struct op *op, unsigned first, unsigned n)
 	return 0;
 }
 
-static int do_read(struct run *r, const struct op *op, unsigned flags)
+/* failing: allocations may fail, as op says. */
+static int do_read(struct run *r, const struct op *op, unsigned flags, bool failing)
 {
 	unsigned first = op->n ? op->page : 0, n = op->n ? op->n : SPEC_PAGES;
 	uint64_t start = op->n ? target_address(r->target.c, first) : 0;
@@ -178,8 +180,16 @@ static int do_read(struct run *r, const struct op *op, unsigned flags)
 	const struct softdirty_range *ranges;
 	size_t n_ranges;
 
-	if (softdirty_read(r->sd, mark_name[op->kind], flags, start, end, &ranges, &n_ranges))
-		return fail(r, "CALL: read: %s", softdirty_error());
+	if (failing)
+		t_allocs_fail(op->to + 1, op->slot & 1);
+	int err = softdirty_read(r->sd, mark_name[op->kind], flags, start, end, &ranges, &n_ranges);
+	failing = t_allocs_end();
+	if (failing && flags & SOFTDIRTY_READ_CLEAR)
+		spec_mark_failed(&r->spec);
+	if (failing && err == -ENOMEM)
+		return 0;
+	if (err)
+		return fail(r, "CALL: read: %d, %s", err, softdirty_error());
 	if (gather(r, start, end, ranges, n_ranges) || judge(r, op, first, n))
 		return 1;
 	if (flags & SOFTDIRTY_READ_CLEAR)
@@ -228,9 +238,13 @@ static int consumer_step(struct run *r, const struct op *op)
 		spec_mark_clear(&r->spec, op->kind, 0, SPEC_PAGES);
 		return 0;
 	case OP_READ:
-		return do_read(r, op, 0);
+		return do_read(r, op, 0, false);
 	case OP_READCLEAR:
-		return do_read(r, op, SOFTDIRTY_READ_CLEAR);
+		return do_read(r, op, SOFTDIRTY_READ_CLEAR, false);
+	case OP_FAILREAD:
+		return do_read(r, op, 0, true);
+	case OP_FAILCLEAR:
+		return do_read(r, op, SOFTDIRTY_READ_CLEAR, true);
 	case OP_PAGES:
 		return do_pages(r, op);
 	case OP_FORGET:
@@ -238,7 +252,7 @@ static int consumer_step(struct run *r, const struct op *op)
 	case OP_FREEZE:
 		if (softdirty_freeze(r->sd))
 			return fail(r, "CALL: freeze: %s", softdirty_error());
-		err = do_read(r, op, 0);
+		err = do_read(r, op, 0, false);
 		softdirty_thaw(r->sd);
 		return err;
 	default:

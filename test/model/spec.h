@@ -35,6 +35,8 @@ enum {
 	SPEC_MARKS = 3,
 	SPEC_ALL = (1 << SPEC_MARKS) - 1,
 
+	SPEC_ALLOCS = 48,	/* that a read may make, about */
+
 	SPEC_OBJECTS = 64,	/* files and pieces of shared memory */
 	SPEC_OBJECT_PAGES = 32,
 };
@@ -57,6 +59,7 @@ enum spec_reason {
 			 * there is not known to who looks at the page table */
 	SPEC_UNREADABLE,	/* PROT_NONE at the mark or since: some kernels do not let the content
 				 * be read then */
+	SPEC_LOST,	/* a read that clears failed in the middle: everything counts */
 	SPEC_REASONS
 };
 
@@ -123,6 +126,8 @@ struct spec {
 	uint32_t last_id;
 	uint16_t brk;			/* pages of the heap */
 	uint8_t marks;			/* those that exist */
+	uint8_t lost;			/* those that may be told everything, and ... */
+	bool lost_again;		/* ... after the next clear of one all others as well */
 	bool zero_known;		/* the kernel tells the zero page from others */
 };
 
@@ -153,6 +158,9 @@ struct spec_data spec_content(const struct spec *s, const struct spec_page *p);
 void spec_mark_clear(struct spec *s, int mark, unsigned first, unsigned n);
 void spec_mark_forget(struct spec *s, int mark);
 void spec_reopen(struct spec *s);
+
+/* A clear has failed, or something in it. It may have moved what all marks are compared with. */
+void spec_mark_failed(struct spec *s);
 
 /* A page in the answer of a read: whether, why, and what it is (SOFTDIRTY_* flags). */
 struct spec_report {

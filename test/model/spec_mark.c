@@ -8,7 +8,7 @@
 
 const char *const spec_reason_name[SPEC_REASONS] = { "zapped", "alias", "merged",
 	"moved-in",
-	"hole", "unreadable" };
+	"hole", "unreadable", "lost" };
 const char *const spec_omission_name[SPEC_OMISSIONS] = { "same-content", "regrown",
 	"emptied" };
 
@@ -17,6 +17,11 @@ void spec_mark_clear(struct spec *s, int mark, unsigned first, unsigned n)
 	uint8_t others = SPEC_ALL & ~(1 << mark);
 
 	s->marks |= 1 << mark;
+	if (s->lost_again)
+		s->lost |= others;
+	if (n == SPEC_PAGES)
+		s->lost &= others;
+	s->lost_again = false;
 	for (unsigned i = first; i < first + n; i++) {
 		struct spec_page *p = &s->page[i];
 
@@ -60,6 +65,14 @@ void spec_reopen(struct spec *s)
 		spec_mark_forget(s, mark);
 	for (unsigned i = 0; i < SPEC_PAGES; i++)
 		s->page[i].was_mapped = false;
+	s->lost = 0;
+	s->lost_again = false;
+}
+
+void spec_mark_failed(struct spec *s)
+{
+	s->lost = SPEC_ALL;
+	s->lost_again = true;
 }
 
 /* Where contents are compared, what is as it was may stay unsaid. */
@@ -176,6 +189,9 @@ enum spec_verdict spec_judge(const struct spec *s, enum spec_backend backend, in
 		return SPEC_EXACT;
 	if (p->written & bit && !(p->new & bit) && why == SOFTDIRTY_WRITTEN)
 		return SPEC_EXACT;
+	*which = SPEC_LOST;
+	if (s->lost & bit)
+		return SPEC_SUPERSET;
 	for (*which = 0; *which < SPEC_REASONS; ++*which)
 		if (may(p, *which, bit) && reason_holds(backend, *which, p))
 			return SPEC_SUPERSET;

@@ -181,6 +181,8 @@ bool spec_valid(const struct spec *s, const struct op *op)
 		return true;
 	case OP_CLEAR: case OP_READ: case OP_READCLEAR: case OP_FORGET: case OP_PAGES:
 		return valid_consumer(op);
+	case OP_FAILREAD: case OP_FAILCLEAR:
+		return valid_consumer(op) && s->marks & 1 << op->kind && op->to < SPEC_ALLOCS;
 	case OP_CODES:
 		break;
 	}
