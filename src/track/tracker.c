@@ -386,28 +386,35 @@ static int collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_rang
 	return err;
 }
 
+/* What is asked of the target. */
+struct question {
+	enum sdi_collect how;
+	struct sdi_mark *mark;
+	const struct sdi_ranges *window;
+	struct sdi_ranges *ret;
+};
+
+typedef int answer_fn(struct sdi_tracker *tr, const struct question *q);
+
 /*
- * Look and collect. The target may call exec in between, and then the answer mixes two memories: so it
- * is asked again afterwards whether it is still the same.
+ * Look, and answer. The target may call exec in between, and then the answer mixes two memories or cannot
+ * be had: so it is asked again afterwards whether it is still the same. An interval that was ended
+ * without reaching all marks is lost.
  */
-static int interval(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
+static int ask(struct sdi_tracker *tr, answer_fn *fn, const struct question *q)
 {
 	for (int tries = 0; tries < 100; tries++) {
 		int err = look(tr);
 
 		if (err)
 			return err;
-		err = collect(tr, how, found);
-		if (!memory_is_gone(tr)) {
-			if (err && how == SDI_TAKE)
-				everything(tr, SOFTDIRTY_REASON_LOST);
+		err = fn(tr, q);
+		bool again = memory_is_gone(tr);	/* or it only looked so for a moment */
+		if ((err || again) && q->how == SDI_TAKE)
+			everything(tr, SOFTDIRTY_REASON_LOST);
+		if (!again)
 			return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err))
 				   : 0;
-		}
-		/* Or it only looked so for a moment: what was found is of no mark yet. */
-		if (how == SDI_TAKE)
-			everything(tr, SOFTDIRTY_REASON_LOST);
-		sdi_ranges_reset(found);
 	}
 	return sdi_fail(EAGAIN, "it calls exec all the time");
 }
@@ -493,46 +500,48 @@ static void rest(struct sdi_tracker *tr)
 		sdi_maps_fini(&tr->maps);
 }
 
-int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark)
+static int move_mark(struct sdi_tracker *tr, const struct question *q)
 {
 	struct sdi_ranges found = { 0 };
-	struct sdi_mark *m;
-	int err = get_mark(tr, mark, &m);
+	int err = collect(tr, SDI_TAKE, &found);
 
-	if (!err)
-		err = interval(tr, SDI_TAKE, &found);
 	if (!err) {
-		add_to_others(tr, m, &found);
-		sdi_ranges_reset(&m->pending);
+		add_to_others(tr, q->mark, &found);
+		sdi_ranges_reset(&q->mark->pending);
 	}
 	sdi_ranges_fini(&found);
+	return err;
+}
+
+int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark)
+{
+	struct question q = { .how = SDI_TAKE };
+	int err = get_mark(tr, mark, &q.mark);
+
+	if (!err)
+		err = ask(tr, move_mark, &q);
 	rest(tr);
 	return err;
 }
 
-static int read_and_clear(struct sdi_tracker *tr, struct sdi_mark *m,
-			  const struct sdi_ranges *window, struct sdi_ranges *ret)
+static int read_and_clear(struct sdi_tracker *tr, const struct question *q)
 {
 	struct sdi_ranges found = { 0 }, outside = { 0 };
-	int err = interval(tr, SDI_TAKE, &found);
+	int err = collect(tr, SDI_TAKE, &found);
 
-	if (err)
-		return err;
-	/* The interval is over: from here on what was found must reach every mark. */
-	add_to_others(tr, m, &found);
-	if (!sdi_ranges_inside(&found, window))
-		err = sdi_ranges_subtract(&found, window, &outside);
 	if (!err)
-		err = answer(tr, m, &found, window, ret);
+		add_to_others(tr, q->mark, &found);
+	if (!err && !sdi_ranges_inside(&found, q->window))
+		err = sdi_ranges_subtract(&found, q->window, &outside);
 	if (!err)
-		err = sdi_ranges_remove(&m->pending, window);
+		err = answer(tr, q->mark, &found, q->window, q->ret);
 	if (!err)
-		err = add_to_mark(m, &outside);
-	if (err)
-		set_everything(m, SOFTDIRTY_REASON_LOST);
+		err = sdi_ranges_remove(&q->mark->pending, q->window);
+	if (!err)
+		err = add_to_mark(q->mark, &outside);
 	sdi_ranges_fini(&found);
 	sdi_ranges_fini(&outside);
-	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
+	return err;
 }
 
 /* Nothing that is found now could change the answer: all of the window is new to the mark already. */
@@ -546,22 +555,19 @@ static bool sees_all(const struct sdi_mark *m, const struct softdirty_range *win
 	return sdi_ranges_cover(&m->pending, window->start, window->end);
 }
 
-static int read_only(struct sdi_tracker *tr, const struct sdi_mark *m,
-		     const struct sdi_ranges *window, struct sdi_ranges *ret)
+static int read_only(struct sdi_tracker *tr, const struct question *q)
 {
 	struct sdi_ranges found = { 0 };
-	int err;
+	int err = 0;
 
-	tr->from = window->r[0].start;
-	tr->to = window->r[0].end;
-	err = sees_all(m, &window->r[0]) ? look(tr) : interval(tr, SDI_PEEK, &found);
+	tr->from = q->window->r[0].start;
+	tr->to = q->window->r[0].end;
+	if (!sees_all(q->mark, &q->window->r[0]))
+		err = collect(tr, SDI_PEEK, &found);
 	tr->from = 0;
 	tr->to = END_OF_MEMORY;
-	if (!err) {
-		err = answer(tr, m, &found, window, ret);
-		if (err)
-			sdi_fail(-err, "reading its pages failed: %s", strerror(-err));
-	}
+	if (!err)
+		err = answer(tr, q->mark, &found, q->window, q->ret);
 	sdi_ranges_fini(&found);
 	return err;
 }
@@ -571,36 +577,42 @@ int sdi_tracker_read(struct sdi_tracker *tr, const char *mark, bool clear, uint6
 {
 	struct softdirty_range all = { .start = start, .end = end ? end : END_OF_MEMORY };
 	struct sdi_ranges window = { .r = &all, .n = 1 };
-	struct sdi_mark *m, **known = find_mark(tr, mark);
-	bool fresh = !*known;
-	int err = get_mark(tr, mark, &m);
+	struct question q = { .how = clear ? SDI_TAKE : SDI_PEEK, .window = &window, .ret = ranges };
+	bool fresh = !*find_mark(tr, mark);
+	int err = get_mark(tr, mark, &q.mark);
 
 	if (!err)
-		err = clear ? read_and_clear(tr, m, &window, ranges) :
-			      read_only(tr, m, &window, ranges);
+		err = ask(tr, clear ? read_and_clear : read_only, &q);
 	rest(tr);
 	if (fresh && !clear)
 		sdi_tracker_forget(tr, mark);	/* reading alone begins nothing */
 	return err;
 }
 
-int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
-		      struct sdi_ranges *ranges)
+static int populated(struct sdi_tracker *tr, const struct question *q)
 {
 	struct sdi_ranges pages = { 0 };
-	int err = look(tr);
+	int err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, q->window->r[0].start,
+				q->window->r[0].end, 0, 0, &pages);
 
-	if (err)
-		return err;
-	err = sdi_populated(&tr->target, tr->pagemap, &tr->maps, start,
-			    end ? end : END_OF_MEMORY, 0, 0, &pages);
 	if (!err)
 		err = sdi_ranges_keep(&pages, &tr->mapped);
 	if (!err)
-		sdi_ranges_swap(ranges, &pages);
+		sdi_ranges_swap(q->ret, &pages);
 	sdi_ranges_fini(&pages);
+	return err;
+}
+
+int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
+		      struct sdi_ranges *ranges)
+{
+	struct softdirty_range all = { .start = start, .end = end ? end : END_OF_MEMORY };
+	struct sdi_ranges window = { .r = &all, .n = 1 };
+	struct question q = { .how = SDI_PEEK, .window = &window, .ret = ranges };
+	int err = ask(tr, populated, &q);
+
 	rest(tr);
-	return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err)) : 0;
+	return err;
 }
 
 void sdi_tracker_unread(struct sdi_tracker *tr, const char *mark, const struct sdi_ranges *ranges)
