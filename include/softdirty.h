@@ -42,7 +42,7 @@ enum softdirty_flags {
 	SOFTDIRTY_POPULATED = 1 << 3, /* pages are present or swapped */
 	SOFTDIRTY_FILE      = 1 << 4, /* pages of a file or of shared memory; else anonymous */
 	SOFTDIRTY_SHARED    = 1 << 5, /* MAP_SHARED; else MAP_PRIVATE */
-	SOFTDIRTY_ZERO      = 1 << 6, /* the kernel's zero page: only ever read */
+	SOFTDIRTY_ZERO      = 1 << 6, /* the kernel's zero page: holds nothing but zeros */
 	SOFTDIRTY_SWAPPED   = 1 << 7, /* not present, content in swap (or guarded) */
 	SOFTDIRTY_HUGE      = 1 << 8, /* transparent huge page or hugetlb */
 };
@@ -110,7 +110,9 @@ enum softdirty_open_flags {
  * -EOPNOTSUPP  no backend (or not the one asked for) works on it; softdirty_error() lists why
  * -EBUSY       another softdirty tracks it with the backend that was asked for: use SHARED, or end
  *              that one; or with SHARED and a backend: its keeper uses another one
- * -EINVAL      unknown backend or flag; -E2BIG: options.size has unknown non-zero bytes
+ * -EINVAL      unknown backend or flag; a kernel thread, or a thread that does not lead its process
+ * -E2BIG       options.size has unknown non-zero bytes
+ * -EMFILE, -ENFILE, -ENOMEM  too few descriptors are free, too little memory
  * -ENOENT      SOFTDIRTY_OPEN_EXISTING and no keeper; or no such command to start one with
  * With SHARED also -EPERM if the runtime directory is not ours alone, and what creating a socket
  * and a process may fail with.
@@ -127,8 +129,12 @@ void softdirty_close(struct softdirty *sd);
  * Set a mark to now: what was written before is forgotten for this mark only.
  *
  * -ESRCH   the target has ended
- * -ENOMEM  not enough memory (nothing was changed)
+ * -ENOMEM  not enough memory. All marks see everything then, with SOFTDIRTY_REASON_LOST, unless it
+ *          failed before anything began. So it is after any error but -EINVAL and -ESRCH.
+ * -EAGAIN  it calls exec again and again
  * -EINVAL  mark is longer than 63 bytes or has a control character in it
+ * With SHARED also -EBUSY (another program holds the target stopped) and what open may fail with, as a
+ * keeper that was killed is replaced.
  */
 int softdirty_clear(struct softdirty *sd, const char *mark);
 
@@ -148,7 +154,8 @@ enum softdirty_read_flags {
  * softdirty_close(). If this process ends before that, the next read tells these ranges again: a
  * consumer that is killed half way through the list loses nothing.
  *
- * Errors as softdirty_clear(); -EINVAL also for addresses that are not page aligned.
+ * Errors as softdirty_clear(), but without SOFTDIRTY_READ_CLEAR nothing is changed by them; -EINVAL also
+ * for unknown flags, for addresses that are not page aligned, and for a start above the end.
  */
 int softdirty_read(struct softdirty *sd, const char *mark, unsigned flags, uint64_t start,
 		   uint64_t end, const struct softdirty_range **ranges, size_t *n);
