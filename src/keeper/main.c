@@ -18,20 +18,19 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "keeper/serve.h"
 #include "lib/handle.h"
+#include "uapi/syscalls.h"
 #include "wire/place.h"
 
-enum { NR_PIDFD_OPEN = 434, NR_CLOSE_RANGE = 436 };	/* Linux 5.3, 5.9 */
 
 /* Descriptors of whoever started us, that would live as long as we do. */
 static void close_inherited(void)
 {
-	if (!syscall(NR_CLOSE_RANGE, SDI_WIRE_START_FD + 1, ~0u, 0))
+	if (!syscall(SYS_close_range, SDI_WIRE_START_FD + 1, ~0u, 0))
 		return;
 	autoclosedir DIR *d = opendir("/proc/self/fd");
 	for (struct dirent *e; d && (e = readdir(d));) {
@@ -96,7 +95,7 @@ static int attach(struct keeper *k, const struct sdi_request *rq, int uffd, cons
 	struct softdirty_info info = { .size = sizeof(info) };
 
 	/* In this order: a pidfd of a process that still has the right start time afterwards. */
-	k->pidfd = syscall(NR_PIDFD_OPEN, rq->pid, 0);
+	k->pidfd = syscall(SYS_pidfd_open, rq->pid, 0);
 	int err = softdirty_open(rq->pid, &o, &k->sd);
 	if (!err)
 		err = softdirty_info(k->sd, &info);

@@ -10,18 +10,12 @@
 #include <errno.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "softdirty.h"
-
-enum {
-	NR_PIDFD_OPEN = 434,		/* Linux 5.3 */
-	NR_CLOSE_RANGE = 436,		/* Linux 5.9 */
-	NR_PIDFD_GETFD = 438,		/* Linux 5.6 */
-};
+#include "uapi/syscalls.h"
 
 /* --- in the helper -------------------------------------------------------------------------- */
 
@@ -56,7 +50,7 @@ static void help(pid_t tid, int sock)
 	char byte;
 
 	/* With /dev/fuse open here, the thread would wait for ever for a server that was killed. */
-	if (dup2(sock, 0) || syscall(NR_CLOSE_RANGE, 1, ~0u, 0) || !seize(tid))
+	if (dup2(sock, 0) || syscall(SYS_close_range, 1, ~0u, 0) || !seize(tid))
 		return;
 	if (write(0, &zero, sizeof(zero)) == sizeof(zero) && wait_stop(tid) &&
 	    softdirty_borrow(tid, &uffd))
@@ -109,8 +103,8 @@ bool borrow_begin(struct borrow *b, pid_t tid)
 int borrow_end(struct borrow *b)
 {
 	int number = hear(b);
-	autoclose int pidfd = syscall(NR_PIDFD_OPEN, b->helper, 0);
-	int uffd = number < 0 || pidfd < 0 ? -1 : syscall(NR_PIDFD_GETFD, pidfd, number, 0);
+	autoclose int pidfd = syscall(SYS_pidfd_open, b->helper, 0);
+	int uffd = number < 0 || pidfd < 0 ? -1 : syscall(SYS_pidfd_getfd, pidfd, number, 0);
 
 	end_helper(b);
 	return uffd;

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -21,10 +20,8 @@
 #include "procview/fs.h"
 #include "procview/mount.h"
 #include "procview/proc.h"
+#include "uapi/syscalls.h"
 
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 
 enum { N_THREADS = 8 };
 

@@ -6,23 +6,23 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
+
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "uapi/syscalls.h"
 
 void sdi_helper_keep_only(int a, int b)
 {
-	enum { NR_CLOSE_RANGE = 436 };	/* Linux 5.9; before, they stay open until we exit */
 	int first = MIN(a, b), last = MAX(a, b);
 
 	if (first > 0)
-		syscall(NR_CLOSE_RANGE, 0, first - 1, 0);
+		syscall(SYS_close_range, 0, first - 1, 0);
 	if (last > first + 1)
-		syscall(NR_CLOSE_RANGE, first + 1, last - 1, 0);
-	syscall(NR_CLOSE_RANGE, last + 1, ~0u, 0);
+		syscall(SYS_close_range, first + 1, last - 1, 0);
+	syscall(SYS_close_range, last + 1, ~0u, 0);
 }
 
 static void run_child(void (*fn)(const void *arg, int sock), const void *arg, const int sv[2])

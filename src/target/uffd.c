@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,11 +22,10 @@
 #include "target/inject.h"
 #include "target/stop.h"
 #include "target/threads.h"
+#include "uapi/syscalls.h"
 
 enum {
 	MAX_TRIES = 4,
-	NR_PIDFD_OPEN = 434,		/* Linux 5.3 */
-	NR_PIDFD_GETFD = 438,		/* Linux 5.6 */
 	FLAG_PIDFD_THREAD = O_EXCL,	/* Linux 6.9 commit 64bef697d33b */
 	SUSPEND_SECCOMP = 1 << 21,	/* PTRACE_O_SUSPEND_SECCOMP, Linux 4.3 */
 };
@@ -62,9 +60,9 @@ static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret
 		return sdi_fail(errno, "cannot open the memory of thread %d: %s", tid,
 				strerror(errno));
 	/* A thread may have a descriptor table of its own: ask for the thread's. */
-	ret->pidfd = syscall(NR_PIDFD_OPEN, tid, FLAG_PIDFD_THREAD);
+	ret->pidfd = syscall(SYS_pidfd_open, tid, FLAG_PIDFD_THREAD);
 	if (ret->pidfd < 0)
-		ret->pidfd = syscall(NR_PIDFD_OPEN, t->pid, 0);
+		ret->pidfd = syscall(SYS_pidfd_open, t->pid, 0);
 	if (ret->pidfd < 0)
 		return sdi_fail(EOPNOTSUPP, "pidfd_open: %s", strerror(errno));
 	ret->in.tid = tid;
@@ -138,7 +136,7 @@ static int take(struct victim *v, int *number)
 	long remote = sdi_inject_call(&v->in, SYS_userfaultfd, arg, v->begin_by_ns);
 	int fd = -1;
 	if (remote >= 0) {
-		fd = syscall(NR_PIDFD_GETFD, v->pidfd, (int)remote, 0);
+		fd = syscall(SYS_pidfd_getfd, v->pidfd, (int)remote, 0);
 		err = fd < 0 ? -errno : 0;
 		arg[0] = *number = remote;
 		sdi_inject_call(&v->in, SYS_close, arg, 0);	/* it must not keep that one */
