@@ -37,6 +37,19 @@ const char *sdi_last_error(void)
 	return message;
 }
 
+const char *sdi_strerror(int err)
+{
+#ifdef HAVE_STRERRORDESC_NP	/* glibc 2.32 */
+	const char *text = strerrordesc_np(err);
+
+	if (text)
+		return text;
+#endif
+	static _Thread_local char number[32];
+	snprintf(number, sizeof(number), "error %d", err);
+	return number;
+}
+
 /* Root of a container, say, may lack a capability that the process has. */
 const char *sdi_who_may(void)
 {

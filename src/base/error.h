@@ -15,6 +15,12 @@ bool sdi_fail_seen(void);
 /* The last sentence of this thread, "" if none. */
 const char *sdi_last_error(void);
 
+/*
+ * As strerror(), without its locks: that translates in most locales, and so calls malloc(). For helpers,
+ * which are copies of processes that may have more threads. Never NULL.
+ */
+const char *sdi_strerror(int err);
+
 /* Who could do what was just not permitted, in parentheses. */
 const char *sdi_who_may(void);
 

@@ -2,8 +2,8 @@
 /*
  * A short-lived child that does ptrace work for its host. It has no exit signal, so the host's
  * wait() and SIGCHLD handler never see it or its stops; it blocks all signals and sits in a
- * session of its own, so nothing that ends the host ends it half way. It may use no malloc():
- * another thread of the host may hold its lock.
+ * session of its own, so nothing that ends the host ends it half way. It may use no malloc(), nor
+ * what takes any other lock or translates (strerror()): another thread of the host may have held it.
  */
 #ifndef SDI_TARGET_HELPER_H
 #define SDI_TARGET_HELPER_H

@@ -35,7 +35,7 @@ static int explain_seize(int err, pid_t tid, pid_t tracer)
 		return sdi_fail(EBUSY, "process %d already traces it (a debugger, strace?)", tracer);
 	if (err == -EPERM)
 		return sdi_fail(EPERM, "not allowed to trace thread %d%s", tid, sdi_who_may());
-	return sdi_fail(-err, "cannot trace thread %d: %s", tid, strerror(-err));
+	return sdi_fail(-err, "cannot trace thread %d: %s", tid, sdi_strerror(-err));
 }
 
 /* --- all threads ------------------------------------------------------------------------- */

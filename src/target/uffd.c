@@ -58,13 +58,13 @@ static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret
 		return sdi_fail(ESRCH, "it has ended");
 	if (ret->in.mem < 0 || ret->maps < 0)
 		return sdi_fail(errno, "cannot open the memory of thread %d: %s", tid,
-				strerror(errno));
+				sdi_strerror(errno));
 	/* A thread may have a descriptor table of its own: ask for the thread's. */
 	ret->pidfd = syscall(SYS_pidfd_open, tid, FLAG_PIDFD_THREAD);
 	if (ret->pidfd < 0)
 		ret->pidfd = syscall(SYS_pidfd_open, t->pid, 0);
 	if (ret->pidfd < 0)
-		return sdi_fail(EOPNOTSUPP, "pidfd_open: %s", strerror(errno));
+		return sdi_fail(EOPNOTSUPP, "pidfd_open: %s", sdi_strerror(errno));
 	ret->in.tid = tid;
 	ret->in.insn = sdi_find_insn(ret->maps, ret->in.mem);
 	if (!ret->in.insn)
@@ -106,7 +106,7 @@ static int explain_call(long err)
 	case -ECANCELED:
 		return sdi_fail(EOPNOTSUPP, "it does not run (its control group was frozen meanwhile?)");
 	default:
-		return sdi_fail(EOPNOTSUPP, "userfaultfd() in it failed: %s", strerror(-err));
+		return sdi_fail(EOPNOTSUPP, "userfaultfd() in it failed: %s", sdi_strerror(-err));
 	}
 }
 
@@ -145,7 +145,7 @@ static int take(struct victim *v, int *number)
 	if (remote < 0)
 		return explain_call(remote);
 	if (fd < 0)
-		return sdi_fail(EOPNOTSUPP, "pidfd_getfd: %s", strerror(-err));
+		return sdi_fail(EOPNOTSUPP, "pidfd_getfd: %s", sdi_strerror(-err));
 	if (!is_uffd(fd)) {
 		close(fd);
 		return sdi_fail(EOPNOTSUPP, "its threads do not share their descriptors");
@@ -212,7 +212,7 @@ static int seize(const struct sdi_target *t, const struct sdi_candidate *c)
 	if (err == -EPERM)
 		return sdi_fail(EPERM, "not allowed to trace it%s", sdi_who_may());
 	if (err)
-		return sdi_fail(-err, "cannot trace thread %d: %s", c->tid, strerror(-err));
+		return sdi_fail(-err, "cannot trace thread %d: %s", c->tid, sdi_strerror(-err));
 	return c->seccomp > 0 && geteuid() != 0 ? filtered() : 0;	/* not stopped in vain */
 }
 
