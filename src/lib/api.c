@@ -3,6 +3,8 @@
  * The public functions: they check arguments, keep errno, see to it that every failure has its
  * sentence, and dispatch to the tracker in this process or to a keeper. No kernel detail here.
  */
+#include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,12 +21,28 @@ enum {
 	KNOWN_READ = SOFTDIRTY_READ_CLEAR,
 };
 
-/* Around every public function: errno is the caller's, and begin() ... done(ret) the sentence's. */
-#define KEEP_ERRNO __attribute__((cleanup(restore_errno))) int saved_errno = errno
+/*
+ * Around every public function: errno is the caller's, and a thread that is cancelled goes through with
+ * what it does, as it may have stopped the target. begin() ... done(ret) are for the sentence.
+ */
+#define QUIETLY __attribute__((cleanup(leave))) struct caller caller = enter()
 
-static void restore_errno(int *saved)
+struct caller {
+	int err, cancel;
+};
+
+static struct caller enter(void)
 {
-	errno = *saved;
+	struct caller c = { .err = errno };
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c.cancel);
+	return c;
+}
+
+static void leave(struct caller *c)
+{
+	pthread_setcancelstate(c->cancel, NULL);
+	errno = c->err;
 }
 
 static void begin(struct softdirty *sd)
@@ -100,7 +118,7 @@ static int check_open(const struct softdirty_options *o, pid_t pid)
 
 API int softdirty_open(pid_t pid, const struct softdirty_options *options, struct softdirty **ret)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 	struct softdirty_options o;
 	struct sdi_request_open request = { .pid = pid };
 
@@ -122,7 +140,7 @@ API int softdirty_open(pid_t pid, const struct softdirty_options *options, struc
 
 API void softdirty_close(struct softdirty *sd)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	if (!sd)
 		return;
@@ -133,7 +151,7 @@ API void softdirty_close(struct softdirty *sd)
 
 API int softdirty_clear(struct softdirty *sd, const char *mark)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	begin(sd);
 	mark = mark ? mark : "";
@@ -166,7 +184,7 @@ static int lend(int err, const struct sdi_lent *lent, const struct softdirty_ran
 API int softdirty_read(struct softdirty *sd, const char *mark, unsigned flags, uint64_t start,
 		       uint64_t end, const struct softdirty_range **ranges, size_t *n)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 	struct sdi_lent lent = { 0 };
 
 	begin(sd);
@@ -184,7 +202,7 @@ API int softdirty_read(struct softdirty *sd, const char *mark, unsigned flags, u
 API int softdirty_pages(struct softdirty *sd, uint64_t start, uint64_t end,
 			const struct softdirty_range **ranges, size_t *n)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 	struct sdi_lent lent = { 0 };
 
 	begin(sd);
@@ -196,7 +214,7 @@ API int softdirty_pages(struct softdirty *sd, uint64_t start, uint64_t end,
 
 API int softdirty_mappings(struct softdirty *sd, const struct softdirty_mapping **ret, size_t *n)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	begin(sd);
 	int err = sdi_mapping_list_read(&sd->mappings, sd->target);
@@ -209,7 +227,7 @@ API int softdirty_mappings(struct softdirty *sd, const struct softdirty_mapping 
 
 API int softdirty_forget(struct softdirty *sd, const char *mark)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	begin(sd);
 	mark = mark ? mark : "";
@@ -229,7 +247,7 @@ static int look(struct softdirty *sd)
 
 API int softdirty_freeze(struct softdirty *sd)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	begin(sd);
 	if (sd->freezer)
@@ -253,7 +271,7 @@ API int softdirty_freeze(struct softdirty *sd)
 
 API void softdirty_thaw(struct softdirty *sd)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	if (!sd->freezer)
 		return;
@@ -264,7 +282,7 @@ API void softdirty_thaw(struct softdirty *sd)
 
 API int softdirty_info(struct softdirty *sd, struct softdirty_info *ret)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 	struct softdirty_info info = { .size = ret->size };
 
 	begin(sd);
@@ -279,7 +297,7 @@ API int softdirty_info(struct softdirty *sd, struct softdirty_info *ret)
 
 API int softdirty_stop(struct softdirty *sd)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	begin(sd);
 	return done(sd->ops->stop(sd));
@@ -287,7 +305,7 @@ API int softdirty_stop(struct softdirty *sd)
 
 API int softdirty_borrow(pid_t tid, int *uffd)
 {
-	KEEP_ERRNO;
+	QUIETLY;
 
 	begin(NULL);
 	int fd = sdi_borrow_uffd(tid, SDI_UFFD_FLAGS);
