@@ -79,7 +79,8 @@ void keeper_release(struct keeper *k)
 {
 	sdi_local_frozen(k->sd, false);
 	sdi_cleanup_fd(&k->freeze);
-	k->freeze = -1;
+	sdi_cleanup_fd(&k->holder_pidfd);
+	k->freeze = k->holder_pidfd = -1;
 	k->holder = NULL;
 }
 
@@ -182,7 +183,9 @@ static int do_freeze(struct call *call)
 	k->held_ns = sdi_now_ns();
 	if (call->rq->op == SDI_OP_FROZEN) {
 		sdi_cleanup_fd(&k->freeze);
+		sdi_cleanup_fd(&k->holder_pidfd);
 		k->freeze = take_fd(&call->fds[0]);
+		k->holder_pidfd = take_fd(&call->fds[1]);
 		sdi_local_frozen(k->sd, true);
 	}
 	return 0;
@@ -217,7 +220,7 @@ static bool makes_sense(const struct keeper_client *c, const struct sdi_request 
 	return rq->magic == SDI_WIRE_MAGIC && rq->version == SDI_WIRE_VERSION &&
 	       rq->op > SDI_OP_START && rq->op <= SDI_OP_STOP &&
 	       (c->greeted || rq->op == SDI_OP_HELLO) &&
-	       (rq->op != SDI_OP_FROZEN || fds[0] >= 0);
+	       (rq->op != SDI_OP_FROZEN || fds[!!(rq->flags & SDI_REQUEST_PIDFD)] >= 0);
 }
 
 /* Those that get no reply, or not now. */

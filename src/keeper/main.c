@@ -154,7 +154,7 @@ static int run(struct keeper *k, const struct sdi_request *rq, int dir, int uffd
 static int live(const struct sdi_request *rq, int dir, int uffd, int signals)
 {
 	struct keeper k = { .pid = rq->pid, .pidfd = -1, .signals = signals, .listener = -1,
-			    .freeze = -1, .stopper = -1 };
+			    .freeze = -1, .holder_pidfd = -1, .stopper = -1 };
 	struct sdi_place_name name = sdi_place_name(rq->pid, rq->start);
 	const char *why = "";
 	bool stale = false;

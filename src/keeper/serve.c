@@ -17,7 +17,7 @@
 #include "softdirty.h"
 
 enum {
-	FIRST = 3,		/* in the poll list: pidfd, signals, listener, then the clients */
+	FIRST = 4,		/* in the poll list: pidfd, signals, listener, holder, then the clients */
 	LOOK_MS = 1000,		/* where there are no pidfds, and while the target is frozen */
 };
 
@@ -104,6 +104,7 @@ static size_t prepare(const struct keeper *k, struct pollfd *p)
 	p[0] = (struct pollfd){ .fd = k->pidfd, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = k->signals, .events = POLLIN };
 	p[2] = (struct pollfd){ .fd = k->listener, .events = POLLIN };
+	p[3] = (struct pollfd){ .fd = k->holder_pidfd, .events = POLLIN };
 	for (size_t i = 0; i < k->n_clients; i++) {
 		const struct keeper_client *c = &k->client[i];
 
@@ -112,6 +113,23 @@ static size_t prepare(const struct keeper *k, struct pollfd *p)
 		};
 	}
 	return FIRST + k->n_clients;
+}
+
+static bool holder_ended(const struct keeper *k)
+{
+	struct pollfd p = { .fd = k->holder_pidfd, .events = POLLIN };
+
+	return p.fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+/*
+ * Who froze the target has ended. A child that it forked may have copies of its descriptors, and would
+ * hold the target stopped without knowing.
+ */
+static void let_go(struct keeper *k)
+{
+	shutdown(k->freeze, SHUT_RDWR);
+	hang_up(k, k->holder);
 }
 
 static bool target_ended(const struct keeper *k)
@@ -147,6 +165,8 @@ void keeper_serve(struct keeper *k)
 		if (ready < 0 || p[0].revents || p[1].revents || target_ended(k))
 			return;
 		hear_all(k, p, n);
+		if (holder_ended(k))
+			let_go(k);
 		/* It said that it would freeze the target, and did not. */
 		if (k->holder && k->freeze < 0 && held_long(k))
 			hang_up(k, k->holder);

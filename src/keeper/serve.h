@@ -35,6 +35,7 @@ struct keeper {
 	struct keeper_client *holder;	/* it freezes the target: others wait */
 	uint64_t held_ns;		/* since when */
 	int freeze;			/* keeps the target stopped, or -1 */
+	int holder_pidfd;		/* of the process that froze it, or -1 */
 	bool stop;			/* asked to end, by: */
 	int stopper;			/* the socket of who waits for that, or -1 */
 };

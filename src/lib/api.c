@@ -259,7 +259,7 @@ API int softdirty_freeze(struct softdirty *sd)
 		err = sd->ops->hold(sd);
 	if (err)
 		return done(err);
-	err = sdi_freeze(sd->target, &sd->freezer);
+	err = sdi_freeze(sd->target, sd->ops->hold, &sd->freezer);
 	if (!err)
 		err = sd->ops->frozen(sd, sd->freezer);
 	if (err) {

@@ -247,14 +247,26 @@ static int client_hold(struct softdirty *sd)
 	return ask_simply(client(sd), SDI_OP_HOLD, NULL);
 }
 
+size_t sdi_client_frozen(const struct sdi_freezer *freezer, struct sdi_request *rq, int fds[2])
+{
+	*rq = sdi_client_request(SDI_OP_FROZEN, NULL);
+	fds[0] = sdi_freezer_fd(freezer);
+	fds[1] = sdi_freezer_owner(freezer);
+	if (fds[1] < 0)
+		return 1;
+	rq->flags |= SDI_REQUEST_PIDFD;
+	return 2;
+}
+
 static int client_frozen(struct softdirty *sd, const struct sdi_freezer *freezer)
 {
-	struct sdi_request rq = sdi_client_request(SDI_OP_FROZEN, NULL);
+	struct sdi_request rq;
 	struct sdi_reply reply;
 	autoclose int memfd = -1;
-	int fd = sdi_freezer_fd(freezer);
+	int fds[2];
+	size_t n = sdi_client_frozen(freezer, &rq, fds);
 
-	return ask(client(sd), &rq, &fd, 1, &reply, &memfd);
+	return ask(client(sd), &rq, fds, n, &reply, &memfd);
 }
 
 static void client_release(struct softdirty *sd)

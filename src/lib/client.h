@@ -26,6 +26,9 @@ void sdi_client_hang_up(struct sdi_client *c);
 
 struct sdi_request sdi_client_request(enum sdi_op op, const char *mark);
 
+/* SDI_OP_FROZEN, and the descriptors that go with it. Returns how many. */
+size_t sdi_client_frozen(const struct sdi_freezer *freezer, struct sdi_request *rq, int fds[2]);
+
 /* Is that an answer to op? Whatever it is, its texts have an end then. */
 bool sdi_client_understands(struct sdi_reply *reply, int op);
 

@@ -33,11 +33,12 @@ static int check_backend(const struct sdi_client *c, const struct sdi_reply *rep
 /* A keeper before this one was killed while we hold the target stopped. */
 static int tell_frozen(struct sdi_client *c)
 {
-	struct sdi_request rq = sdi_client_request(SDI_OP_FROZEN, NULL);
+	struct sdi_request rq;
 	struct sdi_reply reply;
 	autoclose int memfd = -1;
-	int fd = sdi_freezer_fd(c->base.freezer);
-	int err = sdi_client_exchange(c->sock, &rq, &fd, 1, &reply, &memfd);
+	int fds[2];
+	size_t n = sdi_client_frozen(c->base.freezer, &rq, fds);
+	int err = sdi_client_exchange(c->sock, &rq, fds, n, &reply, &memfd);
 
 	if (err)
 		err = sdi_fail(EIO, "its new keeper ended at once");

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,15 +13,30 @@
 #include "base/error.h"
 #include "uapi/syscalls.h"
 
-void sdi_helper_keep_only(int a, int b)
+/* No qsort(): it may call malloc(). */
+static void sort(int *fds, size_t n)
 {
-	int first = MIN(a, b), last = MAX(a, b);
+	for (size_t i = 1; i < n; i++)
+		for (size_t k = i; k > 0 && fds[k - 1] > fds[k]; k--) {
+			int lower = fds[k];
 
-	if (first > 0)
-		syscall(SYS_close_range, 0, first - 1, 0);
-	if (last > first + 1)
-		syscall(SYS_close_range, first + 1, last - 1, 0);
-	syscall(SYS_close_range, last + 1, ~0u, 0);
+			fds[k] = fds[k - 1];
+			fds[k - 1] = lower;
+		}
+}
+
+void sdi_helper_keep_only(int *fds, size_t n)
+{
+	unsigned from = 0;
+
+	sort(fds, n);
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] > (int)from)
+			syscall(SYS_close_range, from, fds[i] - 1, 0);
+		if (fds[i] >= 0)
+			from = fds[i] + 1;
+	}
+	syscall(SYS_close_range, from, ~0u, 0);
 }
 
 static void run_child(void (*fn)(const void *arg, int sock), const void *arg, const int sv[2])

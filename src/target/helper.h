@@ -8,6 +8,7 @@
 #ifndef SDI_TARGET_HELPER_H
 #define SDI_TARGET_HELPER_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -29,8 +30,11 @@ int sdi_helper_start(void (*fn)(const void *arg, int sock), const void *arg,
 /* In the child: answer. fd is sent along, or -1. */
 void sdi_helper_answer(int sock, const struct sdi_helper_reply *reply, int fd);
 
-/* In the child, when it stays for long: close the descriptors of the host, all but these two. */
-void sdi_helper_keep_only(int a, int b);
+/*
+ * In the child, when it stays for long: close the descriptors of the host but these (-1: none). Before
+ * Linux 5.9 all stay open.
+ */
+void sdi_helper_keep_only(int *fds, size_t n);
 
 /* In the host: wait for the answer. *fd is a new descriptor or -1. Returns reply->err or -EIO. */
 int sdi_helper_wait(const struct sdi_helper *h, struct sdi_helper_reply *reply, int *fd);

@@ -42,11 +42,13 @@ static int explain_seize(int err, pid_t tid, pid_t tracer)
 
 struct sdi_freezer {
 	struct sdi_helper helper;
+	int owner;		/* a pidfd of this process, or -1 */
 };
 
 struct freezing {
 	const struct sdi_target *t;
 	pid_t spared;		/* a thread that runs on, or 0 */
+	int owner;		/* whose end is the end of it, or -1 */
 	struct sdi_held *held;
 	size_t n;
 	bool found;
@@ -131,17 +133,18 @@ static void freeze_child(const void *arg, int sock)
 	snprintf(reply.text, sizeof(reply.text), "%s", sdi_last_error());
 	sdi_helper_answer(sock, &reply, -1);
 	if (!reply.err) {
-		struct pollfd p = { .fd = sock, .events = POLLIN };
+		struct pollfd p[] = { { .fd = sock, .events = POLLIN },
+				      { .fd = f.owner, .events = POLLIN } };
 
-		sdi_helper_keep_only(sock, f.t->procfd);
-		while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		sdi_helper_keep_only((int[]){ sock, f.t->procfd, f.owner }, 3);
+		while (poll(p, 2, -1) < 0 && errno == EINTR)
 			;
 	}
 	for (size_t i = 0; i < f.n; i++)
 		sdi_release(f.t, &f.held[i]);
 }
 
-static int freeze(const struct freezing *who, struct sdi_freezer **ret)
+static int freeze(struct freezing *who, bool handed_on, struct sdi_freezer **ret)
 {
 	struct sdi_helper_reply reply;
 	int fd;
@@ -149,6 +152,8 @@ static int freeze(const struct freezing *who, struct sdi_freezer **ret)
 	struct sdi_freezer *f = calloc(1, sizeof(*f));
 	if (!f)
 		return sdi_fail(ENOMEM, "out of memory");
+	f->owner = syscall(SYS_pidfd_open, getpid(), 0);
+	who->owner = handed_on ? -1 : f->owner;
 	int err = sdi_helper_start(freeze_child, who, &f->helper);
 	if (!err) {
 		err = sdi_helper_wait(&f->helper, &reply, &fd);
@@ -156,6 +161,7 @@ static int freeze(const struct freezing *who, struct sdi_freezer **ret)
 			sdi_helper_end(&f->helper);
 	}
 	if (err) {
+		sdi_cleanup_fd(&f->owner);
 		free(f);
 		return err;
 	}
@@ -163,20 +169,20 @@ static int freeze(const struct freezing *who, struct sdi_freezer **ret)
 	return 0;
 }
 
-int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret)
+int sdi_freeze(const struct sdi_target *t, bool handed_on, struct sdi_freezer **ret)
 {
 	struct freezing who = { .t = t };
 
 	if (t->self)
 		return sdi_fail(EINVAL, "a process cannot freeze itself");
-	return freeze(&who, ret);
+	return freeze(&who, handed_on, ret);
 }
 
 int sdi_freeze_others(const struct sdi_target *self, struct sdi_freezer **ret)
 {
 	struct freezing who = { .t = self, .spared = syscall(SYS_gettid) };
 
-	return freeze(&who, ret);
+	return freeze(&who, false, ret);
 }
 
 int sdi_freezer_fd(const struct sdi_freezer *f)
@@ -184,10 +190,16 @@ int sdi_freezer_fd(const struct sdi_freezer *f)
 	return f->helper.sock;
 }
 
+int sdi_freezer_owner(const struct sdi_freezer *f)
+{
+	return f->owner;
+}
+
 void sdi_thaw(struct sdi_freezer *f)
 {
 	if (!f)
 		return;
 	sdi_helper_end(&f->helper);
+	sdi_cleanup_fd(&f->owner);
 	free(f);
 }

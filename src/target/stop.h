@@ -8,15 +8,18 @@
 #ifndef SDI_TARGET_STOP_H
 #define SDI_TARGET_STOP_H
 
+#include <stdbool.h>
+
 #include "target/target.h"
 
 struct sdi_freezer;
 
 /*
- * Stop every thread but the kernel's workers. -EPERM, -ESRCH, -EBUSY (another tracer), -ETIMEDOUT
- * (nothing is stopped).
+ * Stop every thread but the kernel's workers, until sdi_thaw() or the end of this process. handed_on:
+ * others are going to rely on it (sdi_freezer_fd), so after the end of this process it is they who let
+ * go. -EPERM, -ESRCH, -EBUSY (another tracer), -ETIMEDOUT (nothing is stopped).
  */
-int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret);
+int sdi_freeze(const struct sdi_target *t, bool handed_on, struct sdi_freezer **ret);
 
 /*
  * Stop every thread of the calling process but the calling one, which until sdi_thaw() must not wait
@@ -25,10 +28,13 @@ int sdi_freeze(const struct sdi_target *t, struct sdi_freezer **ret);
 int sdi_freeze_others(const struct sdi_target *self, struct sdi_freezer **ret);
 
 /*
- * A descriptor that keeps them stopped also when this process dies: whoever has a copy holds them
- * until it is closed or sdi_thaw() is called. The freezer's own.
+ * A socket that keeps them stopped also when this process dies, if it was handed on: until it is shut
+ * down, or no copy is open. A child that was forked may have one: so whoever relies on it watches
+ * sdi_freezer_owner(), a pidfd of this process (-1 before Linux 5.3), and shuts it down. Both are the
+ * freezer's own.
  */
 int sdi_freezer_fd(const struct sdi_freezer *f);
+int sdi_freezer_owner(const struct sdi_freezer *f);
 
 /* Let them run again and free the freezer. NULL is fine. */
 void sdi_thaw(struct sdi_freezer *f);

@@ -166,7 +166,7 @@ static int read_and_clear(struct round *r)
 static int take_other(struct round *r)
 {
 	struct sdi_freezer *f = NULL;
-	int err = r->tr->frozen ? 0 : sdi_freeze(&r->tr->target, &f);
+	int err = r->tr->frozen ? 0 : sdi_freeze(&r->tr->target, false, &f);
 
 	if (!err)
 		err = read_and_clear(r);
@@ -438,7 +438,8 @@ static int try_stop(struct sdi_tracker *tr, struct sdi_why *why)
 
 	if (tr->frozen || err || (tr->target.self && n_threads == 1))
 		return err;
-	err = (tr->target.self ? sdi_freeze_others : sdi_freeze)(&tr->target, &f);
+	err = tr->target.self ? sdi_freeze_others(&tr->target, &f) :
+	      sdi_freeze(&tr->target, false, &f);
 	sdi_thaw(f);
 	tr->attach_ns = sdi_now_ns() - t0;
 	if (!err || err == -ESRCH)

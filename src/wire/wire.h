@@ -36,14 +36,15 @@ enum sdi_op {
 	SDI_OP_FORGET,
 	SDI_OP_TAKEN,		/* no reply */
 	SDI_OP_HOLD,		/* serve nobody but me: I am about to stop the target */
-	SDI_OP_FROZEN,		/* done; descriptor: keeps it stopped while it is open */
+	SDI_OP_FROZEN,		/* done; descriptors: keeps it stopped while it is open[, my pidfd] */
 	SDI_OP_RELEASE,		/* it runs again; no reply */
-	SDI_OP_STOP,
+	SDI_OP_STOP,		/* end; the reply comes when all is let go */
 };
 
 enum sdi_request_flags {
 	SDI_REQUEST_CLEAR = 1 << 0,	/* READ: move the mark */
-	SDI_REQUEST_PIDFD = 1 << 1,	/* HELLO: the first descriptor is the target's pidfd */
+	SDI_REQUEST_PIDFD = 1 << 1,	/* HELLO: the first descriptor is the target's pidfd;
+					 * FROZEN: the second is the client's */
 	SDI_REQUEST_UFFD = 1 << 2,	/* HELLO, START: the last descriptor is a userfaultfd */
 };
 

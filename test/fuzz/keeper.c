@@ -228,7 +228,8 @@ static int connect_ender(struct keeper *k, size_t rounds)
 
 static void run(const struct packet *p, size_t n)
 {
-	struct keeper k = { .pid = 1, .pidfd = -2, .signals = -1, .freeze = -1, .stopper = -1 };
+	struct keeper k = { .pid = 1, .pidfd = -2, .signals = -1, .freeze = -1, .holder_pidfd = -1,
+			    .stopper = -1 };
 	int ender = connect_ender(&k, n + CLIENTS + 2), sock[CLIENTS], owed = 0;
 
 	connect_clients(&k, sock);
