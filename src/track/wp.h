@@ -54,12 +54,14 @@ static inline uint32_t sdi_wp_flags(uint64_t categories)
 int sdi_wp_unregistered(const struct sdi_tracker *tr, const struct sdi_maps *m,
 			struct sdi_ranges *ret);
 
-/* The steps of a round. First: what is fresh, and no longer known or refused? */
+/* The steps of a round, in this order. First: what is fresh, and no longer known or refused? */
 int sdi_wp_find_fresh(struct sdi_wp_round *r);
 int sdi_wp_retry_refused(struct sdi_wp_round *r);
 
 /* For SDI_TAKE: register what is fresh. It is known then, or refused. */
 int sdi_wp_register_fresh(struct sdi_wp_round *r);
+
+/* For SDI_TAKE: leave no mapping split by that. Pushes what it finds to be known no more. */
 int sdi_wp_join_split(struct sdi_wp_round *r);
 
 /* For SDI_TAKE: make sure that no page of what was just registered counts as clean. */
@@ -67,15 +69,15 @@ int sdi_wp_drop_stale(struct sdi_wp_round *r);
 
 int sdi_wp_push_fresh(struct sdi_wp_round *r);
 
+/* Push what was written in known mappings; SDI_TAKE begins again. */
+int sdi_wp_scan(struct sdi_wp_round *r);
+
 /*
  * The same for a piece of one known mapping that is shared. marked: empty pages are marked, else they
  * count as untracked. -EINVAL: the piece cut a page of hugetlbfs, ask again for more or less.
  */
 int sdi_wp_scan_shared(struct sdi_wp_round *r, bool marked, struct sdi_pace *pace, uint64_t start,
 		       uint64_t end);
-
-/* Push what was written in known mappings; SDI_TAKE begins again. */
-int sdi_wp_scan(struct sdi_wp_round *r);
 
 /* After it: push what is known and no longer registered. It is not known any more. */
 int sdi_wp_push_gone(struct sdi_wp_round *r);

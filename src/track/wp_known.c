@@ -289,11 +289,29 @@ int sdi_wp_register_fresh(struct sdi_wp_round *r)
 }
 
 /*
+ * What was taken out of the userfaultfd since the first look (it was moved, it was mapped anew, a moved
+ * one joined it) is not known any more, so the scan does not meet it. It was there for the first look,
+ * so it may have been written before it. To leave it to the next round is not enough: it may be away for
+ * the first look of that one, and back for the scan, and so on.
+ */
+static int forget(struct sdi_wp_round *r, const struct sdi_ranges *unreg)
+{
+	struct sdi_ranges gone = { 0 };
+	int err = sdi_ranges_intersect(&r->wp->known, unreg, &gone);
+
+	if (!err)
+		err = sdi_ranges_remove(&r->wp->known, &gone);
+	for (size_t i = 0; i < gone.n && !err; i++)
+		err = sdi_ranges_push(r->found, gone.r[i].start, gone.r[i].end, SOFTDIRTY_NEW, 0);
+	sdi_ranges_fini(&gone);
+	return err;
+}
+
+/*
  * The list of mappings is a moment old. One that was replaced by a larger one since is registered in
  * part now, and thereby split: mremap(2) of the whole would fail with EFAULT. So the rest of it is
  * registered as well. What the kernel took out of the userfaultfd meanwhile comes back in passing, and
- * may have kept marks that say clean: see sdi_wp_drop_stale(). Nothing of this is known any more, and
- * so it is new in the next round.
+ * may have kept marks that say clean: see sdi_wp_drop_stale(). Nothing of this is known any more.
  */
 int sdi_wp_join_split(struct sdi_wp_round *r)
 {
@@ -303,8 +321,7 @@ int sdi_wp_join_split(struct sdi_wp_round *r)
 
 	if (!err)
 		err = sdi_wp_unregistered(r->tr, &now, &unreg);
-
-	for (size_t i = 0; i < unreg.n; i++) {
+	for (size_t i = 0; i < unreg.n && !err; i++) {
 		const struct softdirty_range *u = &unreg.r[i];
 		size_t k = sdi_ranges_find(known, u->start - 1);
 
@@ -312,7 +329,7 @@ int sdi_wp_join_split(struct sdi_wp_round *r)
 			sdi_wp_register(r->wp->uffd, u->start, u->end);
 	}
 	if (!err)
-		err = sdi_ranges_remove(known, &unreg);
+		err = forget(r, &unreg);
 	sdi_ranges_fini(&unreg);
 	sdi_maps_fini(&now);
 	return err;
@@ -328,24 +345,13 @@ int sdi_wp_push_fresh(struct sdi_wp_round *r)
 	return err;
 }
 
-/*
- * What was taken out of the userfaultfd since the first look (it was moved, it was mapped anew, a moved
- * one joined it) was not met by the scan. It was there for the first look, so it may have been written
- * before it. To leave it to the next round is not enough: it may be away for the first look of that
- * one, and back for the scan, and so on.
- */
 int sdi_wp_push_gone(struct sdi_wp_round *r)
 {
-	struct sdi_ranges unreg = { 0 }, gone = { 0 };
+	struct sdi_ranges unreg = { 0 };
 	int err = sdi_wp_unregistered(r->tr, &r->tr->maps, &unreg);
 
 	if (!err)
-		err = sdi_ranges_intersect(&r->wp->known, &unreg, &gone);
-	if (!err)
-		err = sdi_ranges_remove(&r->wp->known, &gone);
-	for (size_t i = 0; i < gone.n && !err; i++)
-		err = sdi_ranges_push(r->found, gone.r[i].start, gone.r[i].end, SOFTDIRTY_NEW, 0);
+		err = forget(r, &unreg);
 	sdi_ranges_fini(&unreg);
-	sdi_ranges_fini(&gone);
 	return err;
 }
