@@ -19,7 +19,7 @@
 #include "ranges/ranges.h"
 #include "target/maps.h"
 #include "target/target.h"
-#include "track/dma.h"
+#include "track/carry.h"
 
 /* One line for a person: why something works or not, and what to change. */
 struct sdi_why {

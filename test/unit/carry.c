@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "t.h"
-#include "track/dma.h"
+#include "track/carry.h"
 
 #define SECOND 1000000000ull
 #define FLIGHT SDI_MAX_FLIGHT_NS
@@ -66,9 +66,22 @@ static void nothing_is_said_again_where_no_transfer_is_possible(void)
 
 	interval(&c, 7, false, 100 * SECOND);
 	T_OK(!says(&c, 7));
+	sdi_carry_fini(&c);
+}
+
+/* The descriptor that told of it may be closed while it goes on. */
+static void a_transfer_goes_on_when_none_seems_possible(void)
+{
+	struct sdi_carry c = { 0 };
+
 	interval(&c, 8, true, 101 * SECOND);
-	T_OK(says(&c, 8));
-	interval(&c, 9, false, 102 * SECOND);
+	for (int s = 102; s < 106; s++) {
+		T_OK(says(&c, 8));
+		interval(&c, 9, false, s * SECOND);
+	}
+	T_OK(says(&c, 8) && !says(&c, 9));
+	interval(&c, 9, false, 101 * SECOND + 2 * FLIGHT);
+	interval(&c, 9, false, 101 * SECOND + 3 * FLIGHT);
 	T_OK(!says(&c, 8) && !says(&c, 9));
 	sdi_carry_fini(&c);
 }
@@ -117,6 +130,7 @@ int main(void)
 	T_RUN(a_page_is_said_again_for_as_long_as_a_transfer_may_take);
 	T_RUN(and_at_least_once);
 	T_RUN(nothing_is_said_again_where_no_transfer_is_possible);
+	T_RUN(a_transfer_goes_on_when_none_seems_possible);
 	T_RUN(after_a_lost_interval_everything_is_carried);
 	T_RUN(also_for_a_transfer_that_ends_two_intervals_later);
 	T_RUN(but_not_where_no_transfer_is_possible_any_more);
