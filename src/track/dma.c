@@ -24,6 +24,7 @@ struct looking {
 	struct sdi_dma *dma;
 	struct sdi_ranges buffers;
 	bool silent_ring;	/* a ring that did not list its buffers */
+	bool tcp;		/* a TCP socket was seen */
 	struct sdi_mount mounts[64];	/* of files that can be read */
 	size_t n_mounts;
 };
@@ -210,28 +211,63 @@ static void look_at_mounts(struct looking *l)
 
 /*
  * Devices that take commands with the address of a buffer, or as tapes read directly in any case: SG_IO,
- * NVME_IOCTL_IO_CMD, vhost_scsi_map_to_sgl(), try_direct_io() in drivers/scsi/st.c (as of Linux 6.18). By
- * their names in /dev.
+ * NVME_IOCTL_IO_CMD, vhost_scsi_map_to_sgl(), try_direct_io() in drivers/scsi/st.c (as of Linux 6.18). And
+ * /dev/fuse, which gets a page of the reader's buffer, and then fills it (fuse_copy_fill()). By their
+ * names in /dev.
  */
 static bool takes_commands(const char *link)
 {
 	static const char *const names[] = { "/dev/sg", "/dev/bsg/", "/dev/ng", "/dev/nvme", "/dev/sd",
 					     "/dev/sr", "/dev/st", "/dev/nst", "/dev/vhost-scsi",
-					     NULL };
+					     "/dev/fuse", NULL };
 
 	return begins_with(link, names);
 }
 
 /*
  * What a process maps for a device is accounted in VmLck (vfio_lock_acct(), as of Linux 6.2), or nowhere
- * (register_shm_helper() of TEE, and VMCI).
+ * (register_shm_helper() of TEE, VMCI, cudaHostRegister() of NVIDIA's driver).
  */
 static bool is_device(const char *link)
 {
 	static const char *const names[] = { "/dev/vfio/", "/dev/dfl-port", "/dev/tee", "/dev/vmci",
-					     NULL };
+					     "/dev/nvidia", "anon_inode:[vfio-device]", NULL };
 
 	return begins_with(link, names) || !strcmp(link, "/dev/iommu");
+}
+
+/* Sockets that decrypt what they receive, in that network namespace. */
+static bool counts_tls(int fd)
+{
+	static const char *const names[] = { "TlsCurrRxSw", "TlsCurrRxDevice" };
+	char text[2048];
+	ssize_t n = sdi_read_full(fd, text, sizeof(text) - 1);
+	bool ret = n <= 0;
+
+	text[MAX(n, 0)] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !ret; i++) {
+		const char *at = strstr(text, names[i]);
+
+		ret = at && strtoull(at + strlen(names[i]), NULL, 10);
+	}
+	return ret;
+}
+
+/*
+ * A socket of kernel TLS decrypts straight into the pages of recv(2), for which it had the write fault a
+ * moment before (tls_setup_from_iter(), as of Linux 6.18). Which socket does so cannot be asked from
+ * outside: one of the namespace is enough, of the target's or of ours, where its socket may be from.
+ */
+static void look_for_tls(struct looking *l)
+{
+	autoclose int theirs = l->tcp && !l->dma->in_flight ?
+		sdi_target_openat(l->target, "net/tls_stat", O_RDONLY) : -ENOENT;
+	autoclose int ours = theirs == -ENOENT ? -1 :
+		open("/proc/thread-self/net/tls_stat", O_RDONLY | O_CLOEXEC);
+
+	/* There is none without the module, for any namespace. */
+	if (theirs != -ENOENT)
+		l->dma->in_flight |= theirs < 0 || counts_tls(theirs) || (ours >= 0 && counts_tls(ours));
 }
 
 /* The n bytes of an attribute, which the kernel ends with a NUL. */
@@ -257,8 +293,10 @@ static int look_at_socket(struct looking *l, int dir, const char *fd)
 		return -ENOMEM;
 	/* What is decrypted by the kernel comes directly, too (af_alg_get_rsgl(), as of Linux 6.18). */
 	l->dma->in_flight |= is_name(protocol, n, "ALG");
-	/* One that we are not allowed to ask may be one. */
-	if (err == EACCES || err == EPERM || is_name(protocol, n, "XDP"))
+	l->tcp |= is_name(protocol, n, "TCP") || is_name(protocol, n, "TCPv6");
+	/* Nor is what others may write by RDMA (rds_pin_pages()). One that we may not ask may be any. */
+	if (err == EACCES || err == EPERM || is_name(protocol, n, "XDP") ||
+	    is_name(protocol, n, "RDS"))
 		l->dma->unknown_pins = l->dma->in_flight = true;
 	return 0;
 }
@@ -303,6 +341,7 @@ static int look_at_fds(struct looking *l)
 	if (err)
 		return assume_worst(l, is_gone(-err) ? -EACCES : err);
 	look_at_mounts(l);
+	look_for_tls(l);
 	return 0;
 }
 

@@ -25,7 +25,8 @@ LONGEST_SECONDS = 240
 RANDOM_SECONDS = 3
 MODEL_STEPS = 50000
 DISK_BYTES = 320 << 20      # as in setup.c
-MODULES = ['zstd', 'lz4', 'lzo_rle', 'zram', 'loop', 'fuse', 'vhost_vsock', 'af_alg']
+MODULES = ['zstd', 'lz4', 'lzo_rle', 'zram', 'loop', 'fuse', 'vhost_vsock', 'af_alg', 'aes_generic',
+           'ghash_generic', 'ctr', 'gcm', 'tls']
 DIRECTORIES = ['bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'var/tmp', 'etc', 'lib/modules']
 
 
