@@ -64,7 +64,7 @@ enum softdirty_reason {
 	SOFTDIRTY_REASON_REFUSED,     /* the kernel refused to track it at this moment */
 	SOFTDIRTY_REASON_LOST,        /* tracking was interrupted: everything counts */
 	SOFTDIRTY_REASON_KSM,         /* merging equal pages makes native soft-dirty forget */
-	SOFTDIRTY_REASON_MOVED,       /* the kernel was moving it elsewhere at the last clear */
+	SOFTDIRTY_REASON_MOVED,       /* the kernel moved it elsewhere, and may have forgotten */
 };
 
 struct softdirty_range {

@@ -77,7 +77,7 @@ API const char *softdirty_reason_text(unsigned reason)
 		[SOFTDIRTY_REASON_REFUSED] = "the kernel refused to track it at this moment",
 		[SOFTDIRTY_REASON_LOST] = "tracking was interrupted, so everything counts",
 		[SOFTDIRTY_REASON_KSM] = "merging equal pages makes native soft-dirty forget",
-		[SOFTDIRTY_REASON_MOVED] = "the kernel was moving it elsewhere at the last clear",
+		[SOFTDIRTY_REASON_MOVED] = "the kernel moved it elsewhere, and may have forgotten",
 	};
 
 	return reason < ARRAY_SIZE(text) ? text[reason] : "unknown reason";

@@ -14,6 +14,7 @@
  *	now      |-----a---------|         grown: its old part is untracked, MERGED
  *
  *  - a page that KSM merges with others loses the bit: see mergeable.h;
+ *  - a page that comes back because its swap space is taken away may lose it: see swapoff.h;
  *  - a page that the kernel moves elsewhere may lose it: see migration.h;
  *  - the bits of a shared page go with its page table entry (reclaim, MADV_DONTNEED), while the
  *    file keeps what was written: the content of shared memory is compared as well, as hash does.
@@ -44,6 +45,7 @@
 #include "track/mergeable.h"
 #include "track/migration.h"
 #include "track/probe.h"
+#include "track/swapoff.h"
 #include "track/tracker.h"
 #include "track/untracked.h"
 #include "track/zero.h"
@@ -57,6 +59,7 @@ struct soft {
 	struct sdi_content *content;	/* of shared memory */
 	struct sdi_zero zero;
 	struct sdi_mergeable mergeable;
+	struct sdi_swapoff swapoff;
 	bool failed;			/* the last SDI_TAKE: what it left behind is not known */
 	struct sdi_migration moved;
 };
@@ -366,6 +369,15 @@ static int push_mapping(struct round *r, const struct sdi_vma *v)
 	return push_bits(r, v);
 }
 
+/* Shared memory keeps what was written, and is compared. */
+static int push_swapoff(struct round *r)
+{
+	int ret = sdi_swapoff_ran(&r->s->swapoff);
+
+	return ret <= 0 ? ret : sdi_push_untracked(r->tr, 0, UINT64_MAX, SOFTDIRTY_REASON_MOVED,
+						   SOFTDIRTY_SHARED, r->found);
+}
+
 /* --- the backend ---------------------------------------------------------------------------- */
 
 static int collect(struct round *r, enum sdi_collect how)
@@ -387,6 +399,8 @@ static int collect(struct round *r, enum sdi_collect how)
 		err = push_mapping(r, &r->tr->maps.v[i]);
 	if (!err)
 		err = sdi_mergeable_push(&s->mergeable, r->tr, how, r->found);
+	if (!err)
+		err = push_swapoff(r);
 	if (!err && how == SDI_TAKE)
 		err = sdi_migration_judge(&s->moved, r->tr);
 	if (!err && how == SDI_TAKE)
@@ -405,6 +419,8 @@ static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 	if (how == SDI_TAKE) {
 		sdi_zero_taken(&r.s->zero);
 		s->failed = err;
+		if (!err)
+			sdi_swapoff_taken(&s->swapoff);
 	}
 	sdi_ranges_fini(&r.dirty);
 	sdi_ranges_fini(&r.fresh);
@@ -475,6 +491,7 @@ static void soft_detach(struct sdi_tracker *tr)
 	sdi_content_close(s->content);
 	sdi_migration_fini(&s->moved);
 	sdi_mergeable_fini(&s->mergeable);
+	sdi_swapoff_fini(&s->swapoff);
 	free(s);
 	tr->state = NULL;
 }
@@ -488,6 +505,7 @@ static int soft_attach(struct sdi_tracker *tr, struct sdi_why *why)
 	tr->attach_ns = 0;
 	tr->state = s;
 	sdi_mergeable_init(&s->mergeable);
+	sdi_swapoff_init(&s->swapoff);
 	s->clear_refs = sdi_target_openat(&tr->target, "clear_refs", O_WRONLY);
 	if (s->clear_refs < 0)
 		return sdi_fail(-s->clear_refs, "cannot open its clear_refs: %s",

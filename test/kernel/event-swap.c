@@ -98,6 +98,19 @@ static void need_swap(void)
 		t_skip_all("no swap, and neither a file nor zram can be used for it");
 }
 
+/* The only swap space, if it is the test's or a zram disk, which is as good as memory. */
+static bool swap_off_and_on(void)
+{
+	char path[64] = "", other[64];
+	FILE *f = fopen("/proc/swaps", "re");
+	int n = f ? fscanf(f, "%*[^\n] %63s %*[^\n] %63s", path, other) : 0;
+
+	if (f)
+		fclose(f);
+	return n == 1 && (!strcmp(path, swap_path) || !strncmp(path, "/dev/zram", 9)) &&
+	       !swapoff(path) && !swapon(path, 0);
+}
+
 static long n_swapped(const struct t_target *tg)
 {
 	const struct softdirty_range *r;
@@ -234,6 +247,22 @@ static void private_memory_swapped_and_moved_from_outside(void)
 			    .compacted = true);
 }
 
+/* Before Linux 5.19 what comes back has lost its soft-dirty bit. */
+static void written_then_swapped_out_and_swapoff(void)
+{
+	T_TARGET tg = t_begin(4);
+
+	t_call(&tg, t_op_write, t_page(&tg, 1));
+	page_out(&tg);
+	if (n_swapped(&tg) != 4)
+		T_SKIP("the kernel did not swap the pages out");
+	if (!swap_off_and_on())
+		T_SKIP("not allowed to take the swap space away");
+	T_EQ(n_swapped(&tg), 0);
+	T_EVENT(&tg, .want = "-D--", .sd = "uuuu", .again = "----",
+		.why = "taking swap space away may make the kernel forget");
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -241,6 +270,7 @@ int main(void)
 	T_RUN(swapped_out);
 	T_RUN(swapped_out_and_read);
 	T_RUN(written_then_swapped_out);
+	T_RUN(written_then_swapped_out_and_swapoff);
 	T_RUN(swapped_at_clear_then_written_or_read);
 	T_RUN(shared_memory_swapped_out_and_read);
 	T_RUN(shared_memory_written_and_swapped_out);
