@@ -16,13 +16,36 @@ struct stream {
 	struct stream *next;
 	FILE *f;
 	int fd;
+	char entry[8];		/* the last one, of which the stream */
+	size_t left;		/* has not got so many bytes yet */
 };
 static struct stream *streams;
 
+/* A stream without a buffer asks byte by byte. */
+static ssize_t read_left(struct stream *s, char *buf, size_t n)
+{
+	if (n > s->left)
+		n = s->left;
+	memcpy(buf, s->entry + sizeof(s->entry) - s->left, n);
+	s->left -= n;
+	return n;
+}
+
+/* The kernel gives whole entries only. */
 static ssize_t cookie_read(void *cookie, char *buf, size_t n)
 {
-	/* A stream asks for its whole buffer; the kernel gives whole entries only. */
-	return read(((struct stream *)cookie)->fd, buf, n & ~(size_t)7);
+	struct stream *s = cookie;
+	ssize_t got;
+
+	if (s->left)
+		return read_left(s, buf, n);
+	if (n >= sizeof(s->entry))
+		return read(s->fd, buf, n - n % sizeof(s->entry));
+	got = read(s->fd, s->entry, sizeof(s->entry));
+	if (got != sizeof(s->entry))
+		return got;
+	s->left = sizeof(s->entry);
+	return read_left(s, buf, n);
 }
 
 static ssize_t cookie_write(void *cookie, const char *buf, size_t n)
@@ -34,10 +57,13 @@ static ssize_t cookie_write(void *cookie, const char *buf, size_t n)
 
 static int cookie_seek(void *cookie, off64_t *offset, int whence)
 {
-	off64_t at = lseek64(((struct stream *)cookie)->fd, *offset, whence);
+	struct stream *s = cookie;
+	off64_t back = whence == SEEK_CUR ? (off64_t)s->left : 0;
+	off64_t at = lseek64(s->fd, *offset - back, whence);
 
 	if (at < 0)
 		return -1;
+	s->left = 0;
 	*offset = at;
 	return 0;
 }

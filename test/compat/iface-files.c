@@ -216,6 +216,24 @@ static void a_stream_reads(void)
 	T_EQ(fclose(f), 0);
 }
 
+/* As od -N8 does it. */
+static void a_stream_without_a_buffer_reads(void)
+{
+	FILE *f = fopen(iface_path(getpid(), "pagemap"), "r");
+	uint64_t e[4];
+
+	T_MUST(f && !setvbuf(f, NULL, _IONBF, 0));
+	prepare();
+	T_EQ(fseeko(f, at, SEEK_SET), 0);
+	T_EQ(fread(e, 8, 4, f), 4);
+	T_ENTRIES(e);
+	T_EQ(ftello(f), at + 32);
+	T_EQ(fseeko(f, -32, SEEK_CUR), 0);
+	T_EQ(fread(e, 8, 4, f), 4);
+	T_ENTRIES(e);
+	T_EQ(fclose(f), 0);
+}
+
 static void fdopen_reads(void)
 {
 	FILE *f = fdopen(iface_open(getpid(), "pagemap", O_RDONLY), "r");
@@ -418,6 +436,7 @@ void iface_file_claims(void)
 	T_RUN(odd_reads_are_refused_as_ever);
 	T_RUN(a_long_read_agrees);
 	T_RUN(a_stream_reads);
+	T_RUN(a_stream_without_a_buffer_reads);
 	T_RUN(fdopen_reads);
 	T_RUN(copies_of_a_descriptor_work);
 	T_RUN(a_number_used_again_is_the_new_file);
