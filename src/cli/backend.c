@@ -5,18 +5,21 @@
 
 #include "cli/cli.h"
 
+/* NULL: there is none of that name. */
+static const struct softdirty_backend *find(const char *name, const struct softdirty_backend *b,
+					    size_t n)
+{
+	for (; n && strcmp(b->name, name); n--)
+		b++;
+	return n ? b : NULL;
+}
+
 bool sdi_cli_is_backend(const char *name)
 {
 	const struct softdirty_backend *b;
 	size_t n;
 
-	if (!strcmp(name, "auto") || softdirty_check(0, &b, &n))
-		return true;
-	while (n && strcmp(b->name, name)) {
-		b++;
-		n--;
-	}
-	return n;
+	return !strcmp(name, "auto") || softdirty_check(0, &b, &n) || find(name, b, n);
 }
 
 const char *sdi_cli_forced_backend(void)
@@ -29,10 +32,17 @@ const char *sdi_cli_forced_backend(void)
 bool sdi_cli_check_environment(void)
 {
 	const char *forced = sdi_cli_forced_backend();
+	const struct softdirty_backend *b;
+	size_t n;
 
-	if (!forced || sdi_cli_is_backend(forced))
+	if (!forced || softdirty_check(0, &b, &n))
 		return true;
-	sdi_cli_fail("SOFTDIRTY_BACKEND is '%s', which is no backend (softdirty check shows them)",
-		     forced);
-	return false;
+	b = find(forced, b, n);
+	if (!b)
+		sdi_cli_fail("SOFTDIRTY_BACKEND is '%s', which is no backend (softdirty check shows "
+			     "them)", forced);
+	else if (!b->works)
+		sdi_cli_fail("SOFTDIRTY_BACKEND is '%s', which does not work here (softdirty check "
+			     "says why)", forced);
+	return b && b->works;
 }
