@@ -189,7 +189,8 @@ int softdirty_forget(struct softdirty *sd, const char *mark);
  * had happened. Other clients of the same keeper wait until then; after ten seconds they get
  * -EBUSY.
  *
- * -EBUSY  already frozen, or a debugger has it; -EPERM, -ESRCH as softdirty_open()
+ * -EBUSY  already frozen, or a debugger has it; -EINVAL: the target is the calling process
+ * -EPERM, -ESRCH as softdirty_open()
  * -ETIMEDOUT  a thread sleeps in the kernel uninterruptibly; nothing is stopped any more
  */
 int softdirty_freeze(struct softdirty *sd);

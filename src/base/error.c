@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static _Thread_local char message[512];
+static _Thread_local char before[sizeof(message)];
 static _Thread_local bool seen;
 
 int sdi_fail(int err, const char *fmt, ...)
@@ -24,7 +25,13 @@ int sdi_fail(int err, const char *fmt, ...)
 
 void sdi_fail_expect(void)
 {
+	memcpy(before, message, sizeof(before));
 	seen = false;
+}
+
+void sdi_fail_forget(void)
+{
+	memcpy(message, before, sizeof(message));
 }
 
 bool sdi_fail_seen(void)
@@ -53,6 +60,6 @@ const char *sdi_strerror(int err)
 /* Root of a container, say, may lack a capability that the process has. */
 const char *sdi_who_may(void)
 {
-	return geteuid() ? " (same user or root needed)" :
+	return geteuid() ? " (needs root, or the same user and a process that may be traced)" :
 			   " (more capabilities, its user namespace or another security policy needed)";
 }

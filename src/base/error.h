@@ -12,6 +12,9 @@ int sdi_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3))
 void sdi_fail_expect(void);
 bool sdi_fail_seen(void);
 
+/* What went wrong since then is no failure: the sentence is that of before. */
+void sdi_fail_forget(void);
+
 /* The last sentence of this thread, "" if none. */
 const char *sdi_last_error(void);
 

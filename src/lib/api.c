@@ -56,6 +56,8 @@ static int done(int ret)
 {
 	if (ret < 0 && !sdi_fail_seen())
 		return sdi_fail(-ret, "%s", strerror(-ret));
+	if (ret >= 0)
+		sdi_fail_forget();
 	return ret;
 }
 
@@ -76,19 +78,16 @@ static int load_options(const struct softdirty_options *from, struct softdirty_o
 	return 0;
 }
 
-/*
- * *ret points to a constant, or is NULL for any. What the environment wants is only for those who begin
- * to track: there is nothing to choose where somebody does.
- */
-static int choose_backend(const struct softdirty_options *o, const char **ret)
+/* What the environment wants is only for those who begin to track. */
+static int choose_backend(const struct softdirty_options *o, struct sdi_request_open *ret)
 {
 	const struct sdi_backend *const *b = sdi_backends();
 	const char *asked = o->backend, *from = "options.backend";
 
-	*ret = NULL;
 	if (!asked || !strcmp(asked, "auto")) {
 		asked = o->flags & SOFTDIRTY_OPEN_EXISTING ? NULL : secure_getenv("SOFTDIRTY_BACKEND");
 		from = "SOFTDIRTY_BACKEND";
+		ret->suggested = true;
 	}
 	if (!asked || !*asked || !strcmp(asked, "auto"))
 		return 0;
@@ -97,7 +96,7 @@ static int choose_backend(const struct softdirty_options *o, const char **ret)
 	if (!*b)
 		return sdi_fail(EINVAL, "there is no backend '%.32s' (%s: wp-async, soft-dirty, hash)",
 				asked, from);
-	*ret = (*b)->name;
+	ret->backend = (*b)->name;	/* a constant */
 	return 0;
 }
 
@@ -128,7 +127,7 @@ API int softdirty_open(pid_t pid, const struct softdirty_options *options, struc
 	if (!err)
 		err = check_open(&o, pid);
 	if (!err)
-		err = choose_backend(&o, &request.backend);
+		err = choose_backend(&o, &request);
 	if (err)
 		return done(err);
 	request.flags = o.flags;
@@ -253,7 +252,7 @@ API int softdirty_freeze(struct softdirty *sd)
 	if (sd->freezer)
 		return sdi_fail(EBUSY, "this handle has frozen it already");
 	if (sd->target->self)
-		return sdi_fail(EBUSY, "a process cannot freeze itself");
+		return sdi_fail(EINVAL, "a process cannot freeze itself (another one has to do it)");
 	int err = look(sd);
 	if (!err && sd->ops->hold)
 		err = sd->ops->hold(sd);
@@ -303,6 +302,14 @@ API int softdirty_stop(struct softdirty *sd)
 	return done(sd->ops->stop(sd));
 }
 
+API int softdirty_check(pid_t pid, const struct softdirty_backend **ret, size_t *n)
+{
+	QUIETLY;
+
+	begin(NULL);
+	return done(sdi_check(pid, ret, n));
+}
+
 API int softdirty_borrow(pid_t tid, int *uffd)
 {
 	QUIETLY;
@@ -312,7 +319,7 @@ API int softdirty_borrow(pid_t tid, int *uffd)
 	if (fd < 0)
 		return done(fd);
 	*uffd = fd;
-	return 0;
+	return done(0);
 }
 
 API const char *softdirty_error(void)

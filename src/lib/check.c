@@ -31,31 +31,18 @@ static int check_all(const struct sdi_target *t, size_t *n)
 	return 0;
 }
 
-static int check(pid_t pid, size_t *n)
+int sdi_check(pid_t pid, const struct softdirty_backend **ret, size_t *n)
 {
 	struct sdi_target t;
+	int err = pid ? sdi_target_open(pid, &t) : 0;
 
-	sdi_fail_expect();
-	if (pid == 0)
-		return check_all(NULL, n);
-	int err = sdi_target_open(pid, &t);
 	if (err)
 		return err;
-	err = check_all(&t, n);
-	sdi_target_close(&t);
-	return err;
-}
-
-API int softdirty_check(pid_t pid, const struct softdirty_backend **ret, size_t *n)
-{
-	int saved = errno;
-	int err = check(pid, n);
-
+	err = check_all(pid ? &t : NULL, n);
+	if (pid)
+		sdi_target_close(&t);
 	if (!err)
 		*ret = list;
-	else if (!sdi_fail_seen())
-		sdi_fail(-err, "%s", strerror(-err));
-	errno = saved;
 	return err;
 }
 

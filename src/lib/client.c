@@ -297,6 +297,7 @@ int sdi_client_open(const struct sdi_request_open *o, struct softdirty **ret)
 	c->base.target = &c->target;
 	c->command = o->command ? strdup(o->command) : NULL;
 	c->backend = o->backend;
+	c->suggested = o->suggested;
 	c->existing = o->flags & SOFTDIRTY_OPEN_EXISTING;
 	c->uffd = take_fd(&uffd);
 	c->sock = -1;

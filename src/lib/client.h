@@ -11,6 +11,7 @@ struct sdi_client {
 	struct sdi_target target;
 	char *command;			/* to start a keeper with; NULL: the default */
 	const char *backend;		/* NULL: any */
+	bool suggested;			/* a keeper that exists may use another */
 	bool existing;			/* never start one */
 	int uffd;			/* for the keeper, until it has it; -1: none */
 	int sock;			/* -1: not connected */

@@ -23,7 +23,7 @@ enum {
 
 static int check_backend(const struct sdi_client *c, const struct sdi_reply *reply)
 {
-	if (!c->backend || !strcmp(c->backend, reply->backend))
+	if (!c->backend || c->suggested || !strcmp(c->backend, reply->backend))
 		return 0;
 	return sdi_fail(EBUSY, "its keeper (process %d) uses %s already, not %s (softdirty stop "
 			"%d ends that, with its marks)", c->keeper, reply->backend, c->backend,
@@ -155,8 +155,8 @@ static int start(struct sdi_client *c, const struct sdi_place *place)
 		return sdi_fail(-err, "cannot prepare a keeper: %s", strerror(-err));
 	err = sdi_spawn_keeper(command_of(c), c->target.pid, theirs);
 	if (err)
-		return sdi_fail(-err, "cannot start its keeper %s: %s", command_of(c),
-				strerror(-err));
+		return sdi_fail(-err, "cannot start its keeper %s: %s (is it installed? "
+				"SOFTDIRTY_COMMAND names another)", command_of(c), strerror(-err));
 	close(take_fd(&theirs));
 	if (wait_start(ours, &reply))
 		return sdi_fail(EIO, "its keeper %s ended before it could begin", command_of(c));

@@ -70,6 +70,7 @@ struct softdirty {
 struct sdi_request_open {
 	pid_t pid;
 	const char *backend;		/* NULL: any */
+	bool suggested;			/* by the environment: who tracks already may use another */
 	uint32_t flags;			/* SOFTDIRTY_OPEN_* */
 	int uffd;			/* -1: none; consumed, also on failure */
 	const char *command;		/* to start a keeper with; NULL: the default */
@@ -77,6 +78,9 @@ struct sdi_request_open {
 
 int sdi_local_open(const struct sdi_request_open *o, struct softdirty **ret);
 int sdi_client_open(const struct sdi_request_open *o, struct softdirty **ret);
+
+/* As softdirty_check(). */
+int sdi_check(pid_t pid, const struct softdirty_backend **ret, size_t *n);
 
 /*
  * What only a keeper does, with a local handle.
