@@ -110,8 +110,8 @@ static int prepare(void)
 	self[n] = '\0';
 	err = find_library(self, library);
 	if (err) {
-		sdi_cli_fail("cannot find libsoftdirty-compat.so: %s (is it installed?)",
-			     strerror(-err));
+		sdi_cli_fail("cannot find %s/libsoftdirty-compat.so: %s (is it installed?)",
+			     SDI_LIBDIR, strerror(-err));
 		return err;
 	}
 	err = add_preload(library);

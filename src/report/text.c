@@ -125,16 +125,16 @@ static int sums_init(struct sums *s, const struct sdi_report *r)
 static void put_head(FILE *out, const struct sdi_report *r, const struct sums *s)
 {
 	uint64_t dirty = s->populated[WRITTEN] + s->populated[NEW] + s->populated[UNTRACKED];
+	uint64_t all = dirty > s->all_populated ? dirty : s->all_populated;	/* counted later */
 	char size[16];
 
 	sdi_put_name(out, r->process);
 	fprintf(out, " (%d)", r->pid);
 	if (r->end)
 		fprintf(out, " %" PRIx64 "-%" PRIx64, r->start, r->end);
-	fprintf(out, ": %" PRIu64 " of %" PRIu64 " populated pages (%s", dirty, s->all_populated,
+	fprintf(out, ": %" PRIu64 " of %" PRIu64 " populated pages (%s", dirty, all,
 		sdi_human_size(dirty * r->page_size, size));
-	fprintf(out, " of %s) to be taken as written", sdi_human_size(
-		s->all_populated * r->page_size, size));
+	fprintf(out, " of %s) to be taken as written", sdi_human_size(all * r->page_size, size));
 	if (*r->mark) {
 		fputs(" since mark ", out);
 		sdi_put_name(out, r->mark);
