@@ -100,16 +100,31 @@ static int wait_all(struct freezing *f, size_t from, uint64_t deadline)
 	return 0;
 }
 
+/* One that does not answer soon perhaps: it waits for a disk, a file server, the child of a vfork(). */
+static int hold_sleeper(void *arg, pid_t tid)
+{
+	const struct freezing *f = arg;
+	struct sdi_status s;
+
+	return sdi_thread_status(f->t, tid, &s) || s.state != 'D' ? 0 : hold(arg, tid);
+}
+
 /* New threads may start until every one that could start them has stopped. */
 static int hold_all(struct freezing *f)
 {
 	uint64_t deadline = after_ms(FREEZE_TIMEOUT_MS);
+	int err = sdi_each_thread(f->t, hold_sleeper, f);
 
+	/* As long as they take, all others run on. */
+	if (!err)
+		err = wait_all(f, 0, deadline);
+	if (err)
+		return err;
 	do {
 		size_t from = f->n;
 
 		f->found = false;
-		int err = sdi_each_thread(f->t, hold, f);
+		err = sdi_each_thread(f->t, hold, f);
 		if (!err)
 			err = wait_all(f, from, deadline);
 		if (err)

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Freezing a target through a shared handle: it stands still exactly as long as promised. */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +154,65 @@ static void a_killed_keeper_does_not_thaw(void)
 	k_end(&t);
 }
 
+static volatile uint64_t *rounds;
+
+static void *count(void *none)
+{
+	for (;;)
+		++*rounds;
+	return NULL;
+}
+
+/* One thread counts, the other waits in the kernel for a child that does not come to exec. */
+static void count_and_vfork(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, count, NULL) || vfork() == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+}
+
+static bool is_in_kernel(pid_t pid)
+{
+	char path[32], text[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (t_read_file(path, text, sizeof(text)) < 0)
+		return false;
+	const char *name = strrchr(text, ')');
+	return name && name[2] == 'D';
+}
+
+/* It cannot be stopped, so the others are not to wait for that in vain. */
+static void a_thread_that_does_not_stop_stops_nobody(void)
+{
+	struct softdirty *sd;
+	struct softdirty_options hash = { .size = sizeof(hash), .backend = "hash" };
+
+	rounds = mmap(NULL, K_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	T_MUST(rounds != MAP_FAILED);
+	pid_t pid = t_fork();
+	if (pid == 0)
+		count_and_vfork();
+	while (!*rounds || !is_in_kernel(pid))
+		t_sleep_ms(1);
+	T_MUST(!softdirty_open(pid, &hash, &sd));
+	uint64_t before = t_now(), at = *rounds;
+	T_EQ(softdirty_freeze(sd), -ETIMEDOUT);
+	uint64_t took = t_now() - before, done = *rounds - at;
+	before = t_now();
+	at = *rounds;
+	t_sleep_ms(200);
+	/* As fast as ever, more or less. */
+	T_OK(done / (took / 1000000) > (*rounds - at) / ((t_now() - before) / 1000000) / 10);
+	softdirty_close(sd);
+	t_kill(pid);
+	munmap((void *)rounds, K_PAGE);
+}
+
 int main(int argc, char **argv)
 {
 	k_main(argc, argv);
@@ -159,5 +223,6 @@ int main(int argc, char **argv)
 	T_RUN(others_wait);
 	T_RUN(a_killed_client_thaws);
 	T_RUN(a_killed_keeper_does_not_thaw);
+	T_RUN(a_thread_that_does_not_stop_stops_nobody);
 	return t_done();
 }
