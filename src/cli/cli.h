@@ -7,6 +7,7 @@
 #ifndef SDI_CLI_CLI_H
 #define SDI_CLI_CLI_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,6 +60,10 @@ void sdi_cli_progress_stop(void);
 void sdi_cli_catch_signals(void);
 bool sdi_cli_caught(void);
 void sdi_cli_die_as_caught(void);
+
+/* While this program holds another one stopped, Ctrl-Z waits: it would stop both. */
+void sdi_cli_block_stops(sigset_t *old);
+void sdi_cli_allow_stops(const sigset_t *old);
 
 /* The name of a process ("" if it has gone), for people. */
 void sdi_cli_process_name(pid_t pid, char name[static 64]);

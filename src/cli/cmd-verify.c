@@ -118,12 +118,16 @@ static int look(struct verify *v, struct sdi_verify_round *round)
 
 static int frozen_look(struct verify *v, struct sdi_verify_round *round)
 {
-	int err = softdirty_freeze(v->sd);
+	sigset_t old;
 
-	if (err)
-		return err;
-	err = look(v, round);
-	softdirty_thaw(v->sd);
+	/* Stopped by Ctrl-Z we would leave the target stopped as well. */
+	sdi_cli_block_stops(&old);
+	int err = softdirty_freeze(v->sd);
+	if (!err) {
+		err = look(v, round);
+		softdirty_thaw(v->sd);
+	}
+	sdi_cli_allow_stops(&old);
 	return err;
 }
 

@@ -2,7 +2,6 @@
 /* What the command tells a person, beside its answers: errors, notes, that it is still busy. */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,35 +155,4 @@ void sdi_cli_progress_stop(void)
 	pthread_mutex_unlock(&progress.lock);
 	pthread_join(progress.thread, NULL);
 	progress.running = false;
-}
-
-static volatile sig_atomic_t caught;
-
-static void remember(int sig)
-{
-	caught = sig;
-}
-
-void sdi_cli_catch_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction act = { .sa_handler = remember }, old;
-
-	/* One that was ignored when we started (nohup) stays ignored. */
-	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
-		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			sigaction(signals[i], &act, NULL);
-}
-
-bool sdi_cli_caught(void)
-{
-	return caught;
-}
-
-void sdi_cli_die_as_caught(void)
-{
-	if (!caught)
-		return;
-	signal(caught, SIG_DFL);
-	raise(caught);
 }
