@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The table of backends, the choice among them, and the marks. What one interval found is added to
- * every mark, so that moving one takes nothing from another. No kernel detail here.
+ * Questions to the backend, and answers to marks. What one interval found is added to every mark, so that
+ * moving one takes nothing from another. No kernel detail here.
  */
 #include "track/tracker.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,114 +14,21 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "target/pagemap.h"
+#include "track/choose.h"
 #include "track/dma.h"
 #include "track/untracked.h"
 
-#define END_OF_MEMORY UINT64_MAX
-
-static const struct sdi_backend *const backends[] = {
-	&sdi_backend_wp_async,
-	&sdi_backend_soft_dirty,
-	&sdi_backend_hash,
-	NULL,
-};
-
-const struct sdi_backend *const *sdi_backends(void)
-{
-	return backends;
-}
-
-void sdi_why(struct sdi_why *why, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why->text, sizeof(why->text), fmt, ap);
-	va_end(ap);
-}
-
 /* --- marks ---------------------------------------------------------------------------------- */
-
-int sdi_mark_check_name(const char *mark)
-{
-	struct sdi_mark *m;
-
-	if (strlen(mark) >= sizeof(m->name))
-		return sdi_fail(EINVAL, "the name of a mark has at most 63 bytes");
-	for (; *mark; mark++)
-		if ((unsigned char)*mark < ' ' || *mark == 0x7f)
-			return sdi_fail(EINVAL, "the name of a mark has no control characters");
-	return 0;
-}
-
-static struct sdi_mark **find_mark(struct sdi_tracker *tr, const char *name)
-{
-	struct sdi_mark **m = &tr->marks;
-
-	while (*m && strcmp((*m)->name, name))
-		m = &(*m)->next;
-	return m;
-}
-
-/* Cannot fail: it is the way out when there is no memory for anything else. */
-static void set_everything(struct sdi_mark *m, uint32_t reason)
-{
-	sdi_ranges_fini(&m->pending);
-	m->whole = (struct softdirty_range){ 0, END_OF_MEMORY, SOFTDIRTY_NEW, reason };
-	m->pending = (struct sdi_ranges){ .r = &m->whole, .n = 1 };
-}
-
-static void free_mark(struct sdi_mark *m)
-{
-	sdi_ranges_fini(&m->pending);
-	free(m);
-}
-
-/* The mark of that name; a new one has seen nothing yet. */
-static int get_mark(struct sdi_tracker *tr, const char *name, struct sdi_mark **ret)
-{
-	int err = sdi_mark_check_name(name);
-	struct sdi_mark **at = find_mark(tr, name);
-
-	if (err)
-		return err;
-	if (!*at) {
-		struct sdi_mark *m = calloc(1, sizeof(*m));
-
-		if (!m)
-			return sdi_fail(ENOMEM, "out of memory");
-		strcpy(m->name, name);
-		set_everything(m, tr->never);
-		*at = m;
-	}
-	*ret = *at;
-	return 0;
-}
 
 static void everything(struct sdi_tracker *tr, uint32_t reason)
 {
 	for (struct sdi_mark *m = tr->marks; m; m = m->next)
-		set_everything(m, reason);
+		sdi_mark_everything(m, reason);
 	if (reason == SOFTDIRTY_REASON_LOST)
 		sdi_carry_all(&tr->carry, sdi_now_ns());
 	else
 		sdi_carry_fini(&tr->carry);
 	tr->generation++;
-}
-
-/* Only the why is kept: what a page is may change until it is read. */
-static int add_to_mark(struct sdi_mark *m, const struct sdi_ranges *found)
-{
-	struct sdi_ranges why = { 0 };
-	int err = 0;
-
-	for (size_t i = 0; i < found->n && !err; i++)
-		err = sdi_ranges_append(&why, found->r[i].start, found->r[i].end,
-					found->r[i].flags & SOFTDIRTY_WHY, found->r[i].reason);
-	if (!err)
-		err = sdi_ranges_add(&m->pending, &why);
-	sdi_ranges_fini(&why);
-	return err;
 }
 
 static void add_to_others(struct sdi_tracker *tr, const struct sdi_mark *except,
@@ -134,127 +38,9 @@ static void add_to_others(struct sdi_tracker *tr, const struct sdi_mark *except,
 		if (m == except)
 			continue;
 		/* What is not mapped any more will be new when it is mapped again. */
-		if (add_to_mark(m, found) || sdi_ranges_keep(&m->pending, &tr->mapped))
-			set_everything(m, SOFTDIRTY_REASON_LOST);
+		if (sdi_mark_add(m, found) || sdi_ranges_keep(&m->pending, &tr->mapped))
+			sdi_mark_everything(m, SOFTDIRTY_REASON_LOST);
 	}
-}
-
-/* --- attach --------------------------------------------------------------------------------- */
-
-static void detach(struct sdi_tracker *tr)
-{
-	tr->backend->detach(tr);
-	sdi_cleanup_fd(&tr->pagemap);
-	tr->pagemap = -1;
-}
-
-static int attach(struct sdi_tracker *tr, const struct sdi_backend *b, struct sdi_why *why)
-{
-	tr->backend = b;
-	tr->memory_id = sdi_memory_id(&tr->target);
-	tr->pagemap = sdi_target_openat(&tr->target, "pagemap", O_RDONLY);
-	if (tr->pagemap < 0) {
-		int err = tr->pagemap == -EACCES ? EPERM : -tr->pagemap;
-
-		sdi_why(why, "cannot open its pagemap: %s%s", strerror(err),
-			err == EPERM ? sdi_who_may() : "");
-		tr->pagemap = -1;
-		return sdi_fail(err, "%s", why->text);
-	}
-	int err = b->attach(tr, why);
-	if (err)
-		detach(tr);
-	return err;
-}
-
-/* Why did that fail? */
-static int explain(const struct sdi_tracker *tr, int err, const struct sdi_why *why)
-{
-	if (err && sdi_target_ends(&tr->target))
-		return sdi_fail(ESRCH, "the process has ended");
-	return err && why->text[0] ? sdi_fail(-err, "%s", why->text) : err;
-}
-
-static int try_backend(struct sdi_tracker *tr, const struct sdi_backend *b, struct sdi_why *why)
-{
-	int err = b->probe(why);
-
-	/* What a step says of its success is not the reason why the next one fails. */
-	if (!err && !(b->takes_uffd && tr->uffd >= 0)) {
-		*why = (struct sdi_why){ 0 };
-		err = b->suits(&tr->target, why);
-	}
-	if (!err) {
-		*why = (struct sdi_why){ 0 };
-		err = attach(tr, b, why);
-	}
-	return err;
-}
-
-static void pass_over(struct sdi_tracker *tr, const struct sdi_backend *b,
-		      const struct sdi_why *why)
-{
-	size_t n = strlen(tr->passed_over.text);
-
-	snprintf(tr->passed_over.text + n, sizeof(tr->passed_over.text) - n, "%s%s: %s",
-		 n ? "; " : "", b->name, why->text);
-}
-
-/* Being out of descriptors says nothing about a backend: there must be enough for any of them. */
-static int need_descriptors(const struct sdi_tracker *tr)
-{
-	enum { ENOUGH = 16 };
-	int fd[ENOUGH], n = 0, err = 0;
-
-	for (; n < ENOUGH && !err; n++) {
-		fd[n] = fcntl(tr->target.procfd, F_DUPFD_CLOEXEC, 0);
-		err = fd[n] < 0 ? errno : 0;
-	}
-	while (n > 0)
-		sdi_cleanup_fd(&fd[--n]);
-	return err ? sdi_fail(err, "too few descriptors are free: %s", strerror(err)) : 0;
-}
-
-/* Did it call exec meanwhile? Then it was the old memory that the backend had trouble with. */
-static int try_in_peace(struct sdi_tracker *tr, const struct sdi_backend *b, struct sdi_why *why)
-{
-	enum { MAX_TRIES = 10 };
-	int err = -EOPNOTSUPP;
-
-	for (int i = 0; i < MAX_TRIES && err == -EOPNOTSUPP; i++) {
-		uint64_t id = sdi_memory_id(&tr->target);
-
-		*why = (struct sdi_why){ 0 };
-		err = try_backend(tr, b, why);
-		if (id == sdi_memory_id(&tr->target))
-			break;
-	}
-	return err;
-}
-
-static int choose(struct sdi_tracker *tr, const char *name)
-{
-	bool known = !name;
-
-	for (const struct sdi_backend *const *b = backends; *b; b++) {
-		struct sdi_why why = { 0 };
-
-		if (name && strcmp(name, (*b)->name))
-			continue;
-		known = true;
-		int err = try_in_peace(tr, *b, &why);
-		/* Another user's tracker leaves room for one of another kind. */
-		bool next = err == -EOPNOTSUPP || (err == -EBUSY && !name);
-		if (!next || sdi_target_ends(&tr->target))
-			return explain(tr, err, &why);
-		if (!why.text[0])
-			sdi_why(&why, "%s", sdi_last_error());
-		pass_over(tr, *b, &why);
-	}
-	if (!known)
-		return sdi_fail(EINVAL, "no backend is called '%s' (wp-async, soft-dirty, hash)",
-				name);
-	return sdi_fail(EOPNOTSUPP, "%s", tr->passed_over.text);
 }
 
 int sdi_tracker_open(pid_t pid, const char *backend, int uffd, struct sdi_tracker **ret)
@@ -267,13 +53,11 @@ int sdi_tracker_open(pid_t pid, const char *backend, int uffd, struct sdi_tracke
 	}
 	*tr = (struct sdi_tracker){
 		.target = { .pidfd = -1, .procfd = -1 }, .pagemap = -1, .uffd = uffd,
-		.generation = 1, .to = END_OF_MEMORY, .never = SOFTDIRTY_REASON_NEVER,
+		.generation = 1, .to = UINT64_MAX, .never = SOFTDIRTY_REASON_NEVER,
 	};
 	int err = sdi_target_open(pid, &tr->target);
 	if (!err)
-		err = need_descriptors(tr);
-	if (!err)
-		err = choose(tr, backend);
+		err = sdi_choose(tr, backend);
 	if (err) {
 		sdi_tracker_close(tr);
 		return err;
@@ -287,13 +71,9 @@ void sdi_tracker_close(struct sdi_tracker *tr)
 	if (!tr)
 		return;
 	if (tr->backend)
-		detach(tr);
-	while (tr->marks) {
-		struct sdi_mark *m = tr->marks;
-
-		tr->marks = m->next;
-		free_mark(m);
-	}
+		sdi_detach(tr);
+	while (tr->marks)
+		sdi_mark_drop(&tr->marks, tr->marks->name);
 	sdi_cleanup_fd(&tr->uffd);
 	sdi_target_close(&tr->target);
 	sdi_maps_fini(&tr->maps);
@@ -315,11 +95,8 @@ static bool memory_is_gone(const struct sdi_tracker *tr)
 
 static int reattach(struct sdi_tracker *tr)
 {
-	struct sdi_why why = { 0 };
-
 	everything(tr, SOFTDIRTY_REASON_EXEC);
-	detach(tr);
-	return explain(tr, attach(tr, tr->backend, &why), &why);
+	return sdi_attach_again(tr);
 }
 
 static int read_maps(struct sdi_tracker *tr)
@@ -516,7 +293,7 @@ static int move_mark(struct sdi_tracker *tr, const struct question *q)
 int sdi_tracker_clear(struct sdi_tracker *tr, const char *mark)
 {
 	struct question q = { .how = SDI_TAKE };
-	int err = get_mark(tr, mark, &q.mark);
+	int err = sdi_mark_get(&tr->marks, mark, tr->never, &q.mark);
 
 	if (!err)
 		err = ask(tr, move_mark, &q);
@@ -538,21 +315,10 @@ static int read_and_clear(struct sdi_tracker *tr, const struct question *q)
 	if (!err)
 		err = sdi_ranges_remove(&q->mark->pending, q->window);
 	if (!err)
-		err = add_to_mark(q->mark, &outside);
+		err = sdi_mark_add(q->mark, &outside);
 	sdi_ranges_fini(&found);
 	sdi_ranges_fini(&outside);
 	return err;
-}
-
-/* Nothing that is found now could change the answer: all of the window is new to the mark already. */
-static bool sees_all(const struct sdi_mark *m, const struct softdirty_range *window)
-{
-	size_t i = sdi_ranges_find(&m->pending, window->start);
-
-	for (; i < m->pending.n && m->pending.r[i].start < window->end; i++)
-		if (!(m->pending.r[i].flags & SOFTDIRTY_NEW))
-			return false;
-	return sdi_ranges_cover(&m->pending, window->start, window->end);
 }
 
 static int read_only(struct sdi_tracker *tr, const struct question *q)
@@ -562,10 +328,10 @@ static int read_only(struct sdi_tracker *tr, const struct question *q)
 
 	tr->from = q->window->r[0].start;
 	tr->to = q->window->r[0].end;
-	if (!sees_all(q->mark, &q->window->r[0]))
+	if (!sdi_mark_sees_all(q->mark, &q->window->r[0]))
 		err = collect(tr, SDI_PEEK, &found);
 	tr->from = 0;
-	tr->to = END_OF_MEMORY;
+	tr->to = UINT64_MAX;
 	if (!err)
 		err = answer(tr, q->mark, &found, q->window, q->ret);
 	sdi_ranges_fini(&found);
@@ -575,11 +341,11 @@ static int read_only(struct sdi_tracker *tr, const struct question *q)
 int sdi_tracker_read(struct sdi_tracker *tr, const char *mark, bool clear, uint64_t start,
 		     uint64_t end, struct sdi_ranges *ranges)
 {
-	struct softdirty_range all = { .start = start, .end = end ? end : END_OF_MEMORY };
+	struct softdirty_range all = { .start = start, .end = end ? end : UINT64_MAX };
 	struct sdi_ranges window = { .r = &all, .n = 1 };
 	struct question q = { .how = clear ? SDI_TAKE : SDI_PEEK, .window = &window, .ret = ranges };
-	bool fresh = !*find_mark(tr, mark);
-	int err = get_mark(tr, mark, &q.mark);
+	bool fresh = !*sdi_mark_find(&tr->marks, mark);
+	int err = sdi_mark_get(&tr->marks, mark, tr->never, &q.mark);
 
 	if (!err)
 		err = ask(tr, clear ? read_and_clear : read_only, &q);
@@ -606,7 +372,7 @@ static int populated(struct sdi_tracker *tr, const struct question *q)
 int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
 		      struct sdi_ranges *ranges)
 {
-	struct softdirty_range all = { .start = start, .end = end ? end : END_OF_MEMORY };
+	struct softdirty_range all = { .start = start, .end = end ? end : UINT64_MAX };
 	struct sdi_ranges window = { .r = &all, .n = 1 };
 	struct question q = { .how = SDI_PEEK, .window = &window, .ret = ranges };
 	int err = ask(tr, populated, &q);
@@ -617,20 +383,15 @@ int sdi_tracker_pages(struct sdi_tracker *tr, uint64_t start, uint64_t end,
 
 void sdi_tracker_unread(struct sdi_tracker *tr, const char *mark, const struct sdi_ranges *ranges)
 {
-	struct sdi_mark *m = *find_mark(tr, mark);
+	struct sdi_mark *m = *sdi_mark_find(&tr->marks, mark);
 
 	/* A mark that was forgotten meanwhile sees everything anyway. */
-	if (m && add_to_mark(m, ranges))
-		set_everything(m, SOFTDIRTY_REASON_LOST);
+	if (m && sdi_mark_add(m, ranges))
+		sdi_mark_everything(m, SOFTDIRTY_REASON_LOST);
 }
 
 int sdi_tracker_forget(struct sdi_tracker *tr, const char *mark)
 {
-	struct sdi_mark **at = find_mark(tr, mark), *m = *at;
-
-	if (!m)
-		return sdi_fail(ENOENT, "no mark is called '%s'", mark);
-	*at = m->next;
-	free_mark(m);
-	return 0;
+	return sdi_mark_drop(&tr->marks, mark) ? 0 :
+	       sdi_fail(ENOENT, "no mark is called '%s'", mark);
 }

@@ -5,7 +5,7 @@
  *
  * To add a backend:
  *  1. write track/NAME.c with one const struct sdi_backend at its end;
- *  2. put it into the table in tracker.c, at its place in the order of preference;
+ *  2. put it into the table in choose.c, at its place in the order of preference;
  *  3. add its name to test/kernel/meson.build, so that every test runs with it;
  *  4. describe it in softdirty(7).
  */
@@ -20,6 +20,7 @@
 #include "target/maps.h"
 #include "target/target.h"
 #include "track/carry.h"
+#include "track/mark.h"
 
 /* One line for a person: why something works or not, and what to change. */
 struct sdi_why {
@@ -64,14 +65,6 @@ struct sdi_backend {
 	void (*detach)(struct sdi_tracker *tr);
 };
 
-/* One consumer's "since when": what it has not been told yet. */
-struct sdi_mark {
-	struct sdi_mark *next;
-	struct sdi_ranges pending;
-	struct softdirty_range whole;	/* what is pending when everything is */
-	char name[64];
-};
-
 struct sdi_tracker {
 	struct sdi_target target;
 	int pagemap;			/* reopened after exec */
@@ -111,9 +104,6 @@ void sdi_tracker_unread(struct sdi_tracker *tr, const char *mark, const struct s
 
 /* The table, best first, NULL at its end. */
 const struct sdi_backend *const *sdi_backends(void);
-
-/* 0 or -EINVAL. */
-int sdi_mark_check_name(const char *mark);
 
 extern const struct sdi_backend sdi_backend_wp_async;
 extern const struct sdi_backend sdi_backend_soft_dirty;
