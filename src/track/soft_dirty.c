@@ -25,8 +25,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -38,218 +36,16 @@
 #include "target/pagemap.h"
 #include "target/smaps.h"
 #include "target/stop.h"
-#include "target/vhost.h"
-#include "track/content.h"
-#include "track/kinds.h"
 #include "track/known.h"
-#include "track/mergeable.h"
-#include "track/migration.h"
 #include "track/probe.h"
-#include "track/swapoff.h"
-#include "track/tracker.h"
+#include "track/soft.h"
 #include "track/untracked.h"
-#include "track/zero.h"
 
 #define POPULATED (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)
 
-struct soft {
-	int clear_refs;
-	struct sdi_maps known;		/* as of the last SDI_TAKE */
-	struct sdi_kinds kinds;
-	struct sdi_content *content;	/* of shared memory */
-	struct sdi_zero zero;
-	struct sdi_mergeable mergeable;
-	struct sdi_swapoff swapoff;
-	bool failed;			/* the last SDI_TAKE: what it left behind is not known */
-	struct sdi_migration moved;
-};
-
-/* One collect(). */
-struct round {
-	struct sdi_tracker *tr;
-	struct soft *s;
-	struct sdi_ranges *found;
-	struct sdi_ranges dirty;	/* as the kernel says; flags: PAGE_IS_* */
-	struct sdi_vhost vhost;
-	bool fixed;			/* dirty must not grow: others hold the lock of malloc() */
-	bool lost;			/* something wrote between reading and clearing */
-	struct sdi_ranges fresh;
-};
-
-/* --- the bits ------------------------------------------------------------------------------- */
-
-static int note_dirty(void *arg, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct round *r = arg;
-
-	if (r->fixed && r->dirty.n == r->dirty.cap)
-		return -ENOSPC;
-	return sdi_ranges_append(&r->dirty, start, end, categories, 0);
-}
-
-static int read_bits(struct round *r, bool gently)
-{
-	struct sdi_tracker *tr = r->tr;
-	uint64_t any = PAGE_IS_SOFT_DIRTY;
-	bool again;
-	int err;
-
-	do {
-		r->dirty.n = 0;
-		err = sdi_pages_each(r->fixed ? NULL : &tr->target, tr->pagemap, &tr->maps, any,
-				     gently, tr->from, tr->to, note_dirty, r);
-		/* Only now: of what was split before it was looked at, zero pages count as well. */
-		again = !err && !(any & PAGE_IS_PFNZERO) && sdi_zero_split(&r->s->zero);
-		any |= PAGE_IS_PFNZERO;
-	} while (again);
-	return err;
-}
-
-static int clear(const struct soft *s)
-{
-	return write(s->clear_refs, "4", 1) == 1 ? 0 : -errno;
-}
-
-/* Of all who can write while the target is stopped: not of this thread, which is not. */
-static int count_faults(struct round *r, uint64_t *ret)
-{
-	const struct sdi_target *t = &r->tr->target;
-	uint64_t process = 0, ours = 0, kernel = 0;
-	int err = t->self ? sdi_task_faults(AT_FDCWD, "/proc/thread-self/stat", &ours) : 0;
-
-	if (!err)
-		err = sdi_fault_count(t, &process);
-	/* One that has ended may have written before. */
-	if (!err && sdi_vhost_faults(&r->vhost, &kernel))
-		r->vhost.unknown = true;
-	*ret = process - ours + kernel;
-	return err;
-}
-
-static int clear_twice(struct round *r)
-{
-	int err = clear(r->s);
-
-	if (!err)
-		err = sdi_migration_look(&r->s->moved, r->tr, r->fixed);
-	return err ? err : clear(r->s);
-}
-
-/*
- * With the target stopped. Nothing of it can write but the kernel's workers, among its threads
- * (io_uring) or not (vhost): their faults would show.
- */
-static int read_and_clear(struct round *r)
-{
-	const struct sdi_target *t = &r->tr->target;
-	uint64_t before = 0, after = 0, end = 0;
-	int err = 0;
-
-	for (int tries = 0; tries < 3 && !err; tries++) {
-		err = count_faults(r, &before);
-		if (!err)
-			err = read_bits(r, false);
-		if (!err)
-			err = count_faults(r, &after);
-		if (before == after)
-			break;
-	}
-	if (err)
-		return err;
-	err = clear_twice(r);
-	/* In our own process a count itself faults, on memory that was just cleared; a second one not. */
-	if (!err && t->self)
-		err = count_faults(r, &end);
-	if (!err)
-		err = count_faults(r, &end);
-	r->lost |= err || r->vhost.unknown || end != before;
-	return err;
-}
-
-static int take_other(struct round *r)
-{
-	struct sdi_freezer *f = NULL;
-	int err = r->tr->frozen ? 0 : sdi_freeze(&r->tr->target, false, &f);
-
-	if (!err)
-		err = read_and_clear(r);
-	sdi_thaw(f);
-	return err;
-}
-
-/* In memory that is written now. */
-static int make_room(struct sdi_ranges *list)
-{
-	size_t room = list->n * 2 + 1024;
-	int err = 0;
-
-	while (list->n < room && !err)
-		err = sdi_ranges_push(list, 0, 1, 0, 0);
-	return err;
-}
-
-/* The first looks: they write to the lists, and so the second ones see these dirty. */
-static int look_ahead(struct round *r)
-{
-	int err = read_bits(r, false);
-
-	if (!err)
-		err = sdi_migration_look(&r->s->moved, r->tr, false);
-	if (!err)
-		err = make_room(&r->dirty);
-	return err ? err : make_room(&r->s->moved.away);
-}
-
-/* -ENOSPC: the lists were too short after all. */
-static int take_alone(struct round *r)
-{
-	struct sdi_freezer *f = NULL;
-	uint64_t n_threads;
-	int err = sdi_thread_count(&r->tr->target, &n_threads);
-
-	if (!err && n_threads > 1)
-		err = sdi_freeze_others(&r->tr->target, &f);
-	r->fixed = true;
-	if (!err)
-		err = read_and_clear(r);
-	r->fixed = false;
-	sdi_thaw(f);
-	return err;
-}
-
-/*
- * Of our own process the other threads are stopped. Until the bits are clear this thread writes only
- * to its stack and to the lists, which may not grow any more, and no signal comes to it.
- */
-static int take_self(struct round *r)
-{
-	sigset_t all, old;
-	int err;
-
-	sigfillset(&all);
-	do {
-		err = look_ahead(r);
-		if (err)
-			break;
-		pthread_sigmask(SIG_BLOCK, &all, &old);
-		err = take_alone(r);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	} while (err == -ENOSPC);
-	return err;
-}
-
-static int take(struct round *r)
-{
-	int err = sdi_vhost_find(&r->tr->target, &r->vhost);
-
-	if (err)
-		return err;
-	return r->tr->target.self ? take_self(r) : take_other(r);
-}
-
 /* --- what they mean ------------------------------------------------------------------------- */
 
-static int push(struct round *r, const struct sdi_vma *v, uint32_t why, uint32_t reason)
+static int push(struct sdi_soft_round *r, const struct sdi_vma *v, uint32_t why, uint32_t reason)
 {
 	uint64_t from = MAX(v->start, r->tr->from), to = MIN(v->end, r->tr->to);
 
@@ -259,14 +55,14 @@ static int push(struct round *r, const struct sdi_vma *v, uint32_t why, uint32_t
 /* Is it the content of this mapping that tells? */
 static bool is_compared(void *arg, const struct sdi_vma *v)
 {
-	struct soft *s = arg;
+	struct sdi_soft *s = arg;
 	uint32_t kind = sdi_kinds_find(&s->kinds, v);
 
 	return v->flags & SDI_VMA_SHARED && kind & SDI_SMAP_MAYWRITE &&
 	       !(kind & (SDI_SMAP_HUGETLB | SDI_SMAP_SPECIAL));
 }
 
-static int compare_shared(struct round *r, enum sdi_collect how)
+static int compare_shared(struct sdi_soft_round *r, enum sdi_collect how)
 {
 	struct sdi_maps m = { 0 };
 	int err = sdi_maps_select(&r->tr->maps, is_compared, r->s, &m);
@@ -284,7 +80,7 @@ struct look {
 	bool empty;
 };
 
-static struct look look_at(const struct round *r, const struct sdi_vma *v)
+static struct look look_at(const struct sdi_soft_round *r, const struct sdi_vma *v)
 {
 	struct look l = { .from = MAX(v->start, r->tr->from), .to = MIN(v->end, r->tr->to) };
 	const struct sdi_ranges *d = &r->dirty;
@@ -306,7 +102,7 @@ static bool overlaps(const struct sdi_ranges *list, uint64_t start, uint64_t end
 }
 
 /* Did one mapping cover all of it at the last SDI_TAKE? */
-static bool was_one(const struct soft *s, const struct sdi_vma *v)
+static bool was_one(const struct sdi_soft *s, const struct sdi_vma *v)
 {
 	const struct sdi_vma *old = sdi_maps_find(&s->known, v->start);
 
@@ -318,7 +114,7 @@ static bool was_one(const struct soft *s, const struct sdi_vma *v)
  * the list of mappings is older than the bits, as the target was not stopped yet, and what is one mapping
  * there was cut since, and a part of it renewed.
  */
-static int push_run(struct round *r, const struct sdi_vma *v, const struct softdirty_range *run,
+static int push_run(struct sdi_soft_round *r, const struct sdi_vma *v, const struct softdirty_range *run,
 		    const struct look *l, bool merged)
 {
 	uint32_t why = merged ? SOFTDIRTY_UNTRACKED : SOFTDIRTY_WRITTEN;
@@ -328,7 +124,7 @@ static int push_run(struct round *r, const struct sdi_vma *v, const struct softd
 			       merged ? SOFTDIRTY_REASON_MERGED : SOFTDIRTY_REASON_NONE);
 }
 
-static int push_bits(struct round *r, const struct sdi_vma *v)
+static int push_bits(struct sdi_soft_round *r, const struct sdi_vma *v)
 {
 	const struct sdi_ranges *d = &r->dirty;
 	struct look l = look_at(r, v);
@@ -350,7 +146,7 @@ static int push_bits(struct round *r, const struct sdi_vma *v)
 	return err;
 }
 
-static int push_mapping(struct round *r, const struct sdi_vma *v)
+static int push_mapping(struct sdi_soft_round *r, const struct sdi_vma *v)
 {
 	uint32_t kind = sdi_kinds_find(&r->s->kinds, v);
 
@@ -370,7 +166,7 @@ static int push_mapping(struct round *r, const struct sdi_vma *v)
 }
 
 /* Shared memory keeps what was written, and is compared. */
-static int push_swapoff(struct round *r)
+static int push_swapoff(struct sdi_soft_round *r)
 {
 	int ret = sdi_swapoff_ran(&r->s->swapoff);
 
@@ -380,9 +176,9 @@ static int push_swapoff(struct round *r)
 
 /* --- the backend ---------------------------------------------------------------------------- */
 
-static int collect(struct round *r, enum sdi_collect how)
+static int collect(struct sdi_soft_round *r, enum sdi_collect how)
 {
-	struct soft *s = r->s;
+	struct sdi_soft *s = r->s;
 	int err = sdi_kinds_learn(&s->kinds, &r->tr->target, &r->tr->maps);
 
 	if (!err)
@@ -390,7 +186,7 @@ static int collect(struct round *r, enum sdi_collect how)
 	if (!err)
 		err = sdi_migration_push(&s->moved, r->tr, r->found);
 	if (!err)
-		err = how == SDI_PEEK ? read_bits(r, true) : take(r);
+		err = how == SDI_PEEK ? sdi_soft_read(r, true) : sdi_soft_take(r);
 	if (!err)
 		err = sdi_known_fresh(&s->known, &r->tr->maps, &r->fresh);
 	if (!err)
@@ -410,8 +206,8 @@ static int collect(struct round *r, enum sdi_collect how)
 
 static int soft_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
-	struct soft *s = tr->state;
-	struct round r = { .tr = tr, .s = s, .found = found, .lost = s->failed };
+	struct sdi_soft *s = tr->state;
+	struct sdi_soft_round r = { .tr = tr, .s = s, .found = found, .lost = s->failed };
 
 	sdi_zero_before(&r.s->zero, 0);
 	int err = collect(&r, how);
@@ -479,7 +275,7 @@ static int lock(int fd)
 
 static void soft_detach(struct sdi_tracker *tr)
 {
-	struct soft *s = tr->state;
+	struct sdi_soft *s = tr->state;
 
 	if (!s)
 		return;
@@ -498,7 +294,7 @@ static void soft_detach(struct sdi_tracker *tr)
 
 static int soft_attach(struct sdi_tracker *tr, struct sdi_why *why)
 {
-	struct soft *s = calloc(1, sizeof(*s));
+	struct sdi_soft *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return sdi_fail(ENOMEM, "out of memory");
