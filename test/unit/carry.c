@@ -47,6 +47,32 @@ static void a_page_is_said_again_for_as_long_as_a_transfer_may_take(void)
 	sdi_carry_fini(&c);
 }
 
+/* Just before young becomes old, where half of the time for it is over already, too. */
+static void and_for_no_less_whenever_it_is_found(void)
+{
+	for (uint64_t phase = 0; phase < 2 * FLIGHT; phase += SECOND / 10) {
+		struct sdi_carry c = { 0 };
+		uint64_t now = 100 * SECOND, found = now + phase;
+
+		for (; now < found; now += SECOND / 10)
+			interval(&c, 8, true, now);
+		interval(&c, 7, true, found);
+		while (says(&c, 7) && now < found + FLIGHT) {
+			now += SECOND / 10;
+			interval(&c, 8, true, now);
+		}
+		if (!T_OK(now == found + FLIGHT))
+			t_note("found %llu ms after the first", (unsigned long long)phase / 1000000);
+		sdi_carry_fini(&c);
+	}
+}
+
+/* softdirty(7) says so. */
+static void that_is_five_seconds(void)
+{
+	T_EQ(FLIGHT, 5000000000);
+}
+
 static void and_at_least_once(void)
 {
 	struct sdi_carry c = { 0 };
@@ -128,6 +154,8 @@ static void but_not_where_no_transfer_is_possible_any_more(void)
 int main(void)
 {
 	T_RUN(a_page_is_said_again_for_as_long_as_a_transfer_may_take);
+	T_RUN(and_for_no_less_whenever_it_is_found);
+	T_RUN(that_is_five_seconds);
 	T_RUN(and_at_least_once);
 	T_RUN(nothing_is_said_again_where_no_transfer_is_possible);
 	T_RUN(a_transfer_goes_on_when_none_seems_possible);
