@@ -75,6 +75,27 @@ static void read_clear_of_a_part_leaves_the_rest(void)
 	T_STREQ(t_pages(&tg, NULL, CLEAR), "----");
 }
 
+/* The other mark gets all that was found, also outside of the part; and so the other way round. */
+static void read_clear_of_a_part_takes_nothing_from_another_mark(void)
+{
+	T_TARGET tg = t_begin(4);
+	char got[8];
+
+	T_EQ(softdirty_clear(tg.sd, "a"), 0);
+	T_EQ(softdirty_clear(tg.sd, "b"), 0);
+	t_call(&tg, t_op_touch, tg.mem, 3, tg.unit);
+	t_letters(tg.sd, "a", CLEAR, t_page(&tg, 1), 2, tg.unit, got);
+	T_STREQ(got, "DD");
+	t_call(&tg, t_op_write, t_page(&tg, 3));
+	t_letters(tg.sd, "b", CLEAR, t_page(&tg, 2), 2, tg.unit, got);
+	T_STREQ(got, "DD");
+	T_STREQ(t_pages(&tg, "b", CLEAR), "DD--");
+	T_STREQ(t_pages(&tg, "a", CLEAR), "D--D");
+	T_STREQ(t_pages(&tg, "a", CLEAR), "----");
+	T_STREQ(t_pages(&tg, "b", CLEAR), "----");
+	T_STREQ(t_pages(&tg, NULL, CLEAR), "DDDD");
+}
+
 static void tagged_addresses_are_the_same_pages(void)
 {
 	T_TARGET tg = t_begin(4);
@@ -272,6 +293,7 @@ int main(void)
 	T_RUN(the_default_mark_has_two_names);
 	T_RUN(a_forgotten_mark_starts_anew);
 	T_RUN(read_clear_of_a_part_leaves_the_rest);
+	T_RUN(read_clear_of_a_part_takes_nothing_from_another_mark);
 	T_RUN(tagged_addresses_are_the_same_pages);
 	T_RUN(read_of_a_part_reports_no_more_than_it);
 	T_RUN(neighbouring_ranges_differ);
