@@ -53,7 +53,7 @@ int sdi_tracker_open(pid_t pid, const char *backend, int uffd, struct sdi_tracke
 	}
 	*tr = (struct sdi_tracker){
 		.target = { .pidfd = -1, .procfd = -1 }, .pagemap = -1, .uffd = uffd,
-		.generation = 1, .to = UINT64_MAX, .never = SOFTDIRTY_REASON_NEVER,
+		.generation = sdi_now_ns(), .to = UINT64_MAX, .never = SOFTDIRTY_REASON_NEVER,
 	};
 	int err = sdi_target_open(pid, &tr->target);
 	if (!err)

@@ -82,7 +82,8 @@ struct sdi_tracker {
 					 * backends must not stop them themselves */
 	uint64_t from, to;		/* SDI_PEEK need not look outside; SDI_TAKE always looks at all */
 	uint64_t memory_id;		/* of the memory that is attached */
-	uint64_t generation;
+	uint64_t generation;		/* begins with the time, so that it also grows from a keeper that
+					 * was killed to the next, which knows nothing of it */
 	uint64_t attach_ns;
 	struct sdi_why passed_over;
 };

@@ -203,6 +203,14 @@ pid_t k_keeper(struct softdirty *sd)
 	return info.keeper;
 }
 
+uint64_t k_generation(struct softdirty *sd)
+{
+	struct softdirty_info info = { .size = sizeof(info) };
+
+	T_MUST(!softdirty_info(sd, &info));
+	return info.generation;
+}
+
 /* A zombie counts as gone: whoever must reap it is not us. */
 int k_gone(pid_t pid, unsigned ms)
 {

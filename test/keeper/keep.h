@@ -42,6 +42,7 @@ int k_read(struct softdirty *sd, const char *mark, unsigned flags, const struct 
 	   unsigned *reason);
 
 pid_t k_keeper(struct softdirty *sd);
+uint64_t k_generation(struct softdirty *sd);
 void k_kill_keeper(pid_t keeper);		/* SIGKILL, and wait until it is gone */
 int k_gone(pid_t pid, unsigned ms);		/* has that process ended within ms? */
 int k_protected(pid_t pid);			/* mappings with userfaultfd write protection */

@@ -87,15 +87,22 @@ static void an_open_handle_is_told(void)
 {
 	struct k_target t = k_start();
 	struct softdirty *sd = k_must_open(t.pid);
+	uint64_t generation = k_generation(sd);
 	unsigned reason;
 
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	T_EQ(k_read(sd, NULL, 0, &t, NULL), 0);
-	k_kill_keeper(k_keeper(sd));
-	T_EQ(k_read(sd, NULL, 0, &t, &reason), K_PAGES);
-	T_EQ(reason, SOFTDIRTY_REASON_LOST);
-	T_EQ(softdirty_clear(sd, NULL), 0);
-	T_EQ(k_read(sd, NULL, 0, &t, NULL), 0);
+	T_EQ(k_generation(sd), generation);
+	for (int i = 0; i < 2; i++) {
+		k_kill_keeper(k_keeper(sd));
+		T_EQ(k_read(sd, NULL, 0, &t, &reason), K_PAGES);
+		T_EQ(reason, SOFTDIRTY_REASON_LOST);
+		T_OK(k_generation(sd) > generation);
+		generation = k_generation(sd);
+		T_EQ(softdirty_clear(sd, NULL), 0);
+		T_EQ(k_read(sd, NULL, 0, &t, NULL), 0);
+		T_EQ(k_generation(sd), generation);
+	}
 	softdirty_stop(sd);
 	softdirty_close(sd);
 	k_end(&t);

@@ -42,14 +42,17 @@ static void exec_makes_everything_new(void)
 	struct softdirty *sd = k_must_open(t.pid);
 	pid_t keeper = k_keeper(sd);
 	const struct softdirty_range *r;
+	uint64_t generation;
 	size_t n;
 
 	T_EQ(softdirty_clear(sd, NULL), 0);
+	generation = k_generation(sd);
 	k_exec(&t);
 	T_EQ(softdirty_read(sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &r, &n), 0);
 	T_OK(n > 0);
 	for (size_t i = 0; i < n; i++)
 		T_EQ(r[i].reason, SOFTDIRTY_REASON_EXEC);
+	T_OK(k_generation(sd) > generation);
 	T_EQ(softdirty_read(sd, NULL, 0, 0, 0, &r, &n), 0);
 	/* The new program may just be starting, and write; but this was told. */
 	for (size_t i = 0; i < n; i++)
@@ -65,6 +68,7 @@ static void sigterm_cleans_up(void)
 	struct k_target t = k_start();
 	struct softdirty *sd = k_must_open(t.pid);
 	pid_t keeper = k_keeper(sd);
+	uint64_t generation = k_generation(sd);
 	unsigned reason;
 
 	T_EQ(softdirty_clear(sd, NULL), 0);
@@ -74,6 +78,7 @@ static void sigterm_cleans_up(void)
 	T_EQ(k_protected(t.pid), 0);
 	T_EQ(k_read(sd, NULL, 0, &t, &reason), K_PAGES);
 	T_EQ(reason, SOFTDIRTY_REASON_NEVER);
+	T_OK(k_generation(sd) > generation);
 	softdirty_stop(sd);
 	softdirty_close(sd);
 	k_end(&t);

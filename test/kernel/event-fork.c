@@ -207,11 +207,20 @@ static bool sleeps_as_another_program(pid_t pid)
 	return strstr(text, "(exe) S");
 }
 
+static uint64_t generation(const struct t_target *tg)
+{
+	struct softdirty_info info = { .size = sizeof(info) };
+
+	T_EQ(softdirty_info(tg->sd, &info), 0);
+	return info.generation;
+}
+
 /* Everything that the new program has is new; pages it does not have are not reported. */
 static void exec_makes_everything_new(void)
 {
 	T_TARGET tg = t_begin(4);
 	const struct softdirty_range *dirty, *pages;
+	uint64_t before = generation(&tg);
 	size_t n, n_pages;
 	uint64_t end = 0;
 
@@ -226,6 +235,7 @@ static void exec_makes_everything_new(void)
 		T_EQ(dirty[i].reason, SOFTDIRTY_REASON_EXEC);
 		end = dirty[i].end;
 	}
+	T_OK(generation(&tg) > before);
 	T_EQ(softdirty_pages(tg.sd, 0, 0, &pages, &n_pages), 0);
 	T_OK(n_pages > 0 && end >= pages[0].start);
 	T_EQ(softdirty_read(tg.sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &dirty, &n), 0);
