@@ -6,27 +6,46 @@
 #include "softdirty.h"
 #include "t.h"
 
-static void structs_are_laid_out_as_ever(void)
+static void ranges_and_mappings_are_laid_out_as_ever(void)
 {
 	T_EQ(sizeof(struct softdirty_range), 24);
+	T_EQ(offsetof(struct softdirty_range, start), 0);
+	T_EQ(offsetof(struct softdirty_range, end), 8);
 	T_EQ(offsetof(struct softdirty_range, flags), 16);
 	T_EQ(offsetof(struct softdirty_range, reason), 20);
+	T_EQ(sizeof(struct softdirty_mapping), 48);
+	T_EQ(offsetof(struct softdirty_mapping, start), 0);
+	T_EQ(offsetof(struct softdirty_mapping, end), 8);
+	T_EQ(offsetof(struct softdirty_mapping, offset), 16);
+	T_EQ(offsetof(struct softdirty_mapping, inode), 24);
+	T_EQ(offsetof(struct softdirty_mapping, prot), 32);
+	T_EQ(offsetof(struct softdirty_mapping, flags), 36);
+	T_EQ(offsetof(struct softdirty_mapping, name), 40);
+}
+
+static void options_and_answers_are_laid_out_as_ever(void)
+{
 	T_EQ(sizeof(struct softdirty_options), 32);
+	T_EQ(offsetof(struct softdirty_options, size), 0);
 	T_EQ(offsetof(struct softdirty_options, backend), 8);
 	T_EQ(offsetof(struct softdirty_options, flags), 16);
 	T_EQ(offsetof(struct softdirty_options, uffd), 20);
 	T_EQ(offsetof(struct softdirty_options, keeper), 24);
-	T_EQ(sizeof(struct softdirty_mapping), 48);
-	T_EQ(offsetof(struct softdirty_mapping, prot), 32);
-	T_EQ(offsetof(struct softdirty_mapping, name), 40);
 	T_EQ(sizeof(struct softdirty_backend), 24);
+	T_EQ(offsetof(struct softdirty_backend, name), 0);
+	T_EQ(offsetof(struct softdirty_backend, works), 8);
 	T_EQ(offsetof(struct softdirty_backend, why), 16);
+	T_EQ(sizeof(struct softdirty_info), 528);
+	T_EQ(offsetof(struct softdirty_info, size), 0);
+	T_EQ(offsetof(struct softdirty_info, pid), 8);
 	T_EQ(offsetof(struct softdirty_info, page_size), 12);
+	T_EQ(offsetof(struct softdirty_info, start_time), 16);
+	T_EQ(offsetof(struct softdirty_info, generation), 24);
+	T_EQ(offsetof(struct softdirty_info, attach_ns), 32);
 	T_EQ(offsetof(struct softdirty_info, n_marks), 40);
 	T_EQ(offsetof(struct softdirty_info, keeper), 44);
 	T_EQ(offsetof(struct softdirty_info, backend), 48);
 	T_EQ(offsetof(struct softdirty_info, passed_over), 64);
-	T_EQ(sizeof(struct softdirty_info), 528);
 }
 
 static void numbers_mean_what_they_meant(void)
@@ -45,8 +64,24 @@ static void numbers_mean_what_they_meant(void)
 	T_EQ(SOFTDIRTY_OPEN_EXISTING, 2);
 	T_EQ(SOFTDIRTY_OPEN_UFFD, 4);
 	T_EQ(SOFTDIRTY_READ_CLEAR, 1);
+}
+
+static void reasons_mean_what_they_meant(void)
+{
+	T_EQ(SOFTDIRTY_REASON_NONE, 0);
+	T_EQ(SOFTDIRTY_REASON_NEVER, 1);
 	T_EQ(SOFTDIRTY_REASON_EXEC, 2);
+	T_EQ(SOFTDIRTY_REASON_CARRIED, 3);
+	T_EQ(SOFTDIRTY_REASON_PINNED, 4);
+	T_EQ(SOFTDIRTY_REASON_SPECIAL, 5);
+	T_EQ(SOFTDIRTY_REASON_UFFD, 6);
+	T_EQ(SOFTDIRTY_REASON_HUGETLB, 7);
+	T_EQ(SOFTDIRTY_REASON_MERGED, 8);
+	T_EQ(SOFTDIRTY_REASON_SPARSE, 9);
+	T_EQ(SOFTDIRTY_REASON_UNREADABLE, 10);
+	T_EQ(SOFTDIRTY_REASON_REFUSED, 11);
 	T_EQ(SOFTDIRTY_REASON_LOST, 12);
+	T_EQ(SOFTDIRTY_REASON_KSM, 13);
 	T_EQ(SOFTDIRTY_REASON_MOVED, 14);
 }
 
@@ -88,8 +123,10 @@ static void an_older_program_is_served(void)
 
 int main(void)
 {
-	T_RUN(structs_are_laid_out_as_ever);
+	T_RUN(ranges_and_mappings_are_laid_out_as_ever);
+	T_RUN(options_and_answers_are_laid_out_as_ever);
 	T_RUN(numbers_mean_what_they_meant);
+	T_RUN(reasons_mean_what_they_meant);
 	T_RUN(every_reason_has_words);
 	T_RUN(an_older_program_is_served);
 	return t_done();
