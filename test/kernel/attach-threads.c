@@ -196,15 +196,17 @@ static void threads_under_load_see_no_error(void)
 {
 	uint64_t end = t_deadline(MAX_SECONDS);
 	T_TARGET tg;
+	int n = 0;
 
 	new_shared();
 	tg = t_start();
 	t_post(&tg, op_load, 0, 0, 0);
 	t_sleep_ms(100);
-	for (int i = 0; i < 100 && !t_failed() && t_now() < end; i++)
+	for (; n < 100 && !t_failed() && t_now() < end; n++)
 		use_library(tg.pid);
 	shared->stop = true;
 	T_EQ(t_wait(&tg), 0);
+	T_OK(n > 0);
 	if (!T_EQ(shared->error, 0))
 		t_note("step %d: %s", shared->where, strerror(shared->error));
 	for (int i = 0; i < 5; i++)
@@ -435,6 +437,7 @@ static void *short_thread(void *arg)
 {
 	pthread_t t;
 
+	atomic_fetch_add(&shared->rounds[0], 1);
 	if (!shared->stop) {
 		while (pthread_create(&t, NULL, short_thread, arg))
 			t_sleep_ms(1);
@@ -465,17 +468,20 @@ static void threads_that_end_are_passed_over(void)
 {
 	uint64_t end = t_deadline(MAX_SECONDS);
 	T_TARGET tg;
+	int n = 0;
 
 	new_shared();
 	tg = t_start();
 	t_post(&tg, op_short_threads, 0, 0, 0);
-	for (int i = 0; i < 1000 && !t_failed() && t_now() < end; i++) {
+	for (; n < 1000 && !t_failed() && t_now() < end; n++) {
 		tg.sd = open_it(tg.pid);
 		softdirty_close(tg.sd);
 		tg.sd = NULL;
 	}
 	shared->stop = true;
 	T_EQ(t_wait(&tg), 0);
+	t_note("%d times, beside %llu threads", n, (unsigned long long)shared->rounds[0]);
+	T_OK(n > 0 && shared->rounds[0] > 0);
 }
 
 /* Waits in a call that a stop breaks off: the ring's thread, which is idle, seems the better choice. */

@@ -301,7 +301,9 @@ static void reads_while_it_is_stopped(void)
 	T_EQ(t_wait(&tg), 0);
 	lost += t_lost_writes(&tg, oracle);
 	t_kill(sender);
-	t_note("%zu rounds, %zu writes lost", rounds, lost);
+	t_note("%llu writes, %zu rounds, %zu writes lost",
+	       (unsigned long long)t_oracle_total(oracle), rounds, lost);
+	T_OK(rounds > 0 && t_oracle_total(oracle) > 0);
 	T_EQ(lost, 0);
 }
 

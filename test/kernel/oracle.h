@@ -57,6 +57,16 @@ static inline void t_oracle_forgive(struct t_oracle *o, size_t i)
 	atomic_store(&o->page[i].forgiven, atomic_load(&o->page[i].begun));
 }
 
+/* How many writes have ended, of all pages: none is no test. */
+static inline uint64_t t_oracle_total(const struct t_oracle *o)
+{
+	uint64_t ret = 0;
+
+	for (size_t i = 0; i < o->n; i++)
+		ret += atomic_load(&o->page[i].ended);
+	return ret;
+}
+
 /* Just before softdirty_read(SOFTDIRTY_READ_CLEAR). */
 static inline void t_oracle_before(struct t_oracle *o)
 {

@@ -98,6 +98,7 @@ static void threads_write_meanwhile(void)
 	char got[N_PAGES + 1];
 	pthread_t thread[2];
 	char *p = region();
+	int round = 0;
 
 	if (!sd)
 		T_SKIP("this backend cannot watch its own process");
@@ -105,7 +106,7 @@ static void threads_write_meanwhile(void)
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	for (int i = 0; i < 2; i++)
 		T_MUST(pthread_create(&thread[i], NULL, writer, p) == 0);
-	for (int round = 0; round < 200 && t_now() < until; round++) {
+	for (; round < 200 && t_now() < until; round++) {
 		usleep(1000);
 		t_oracle_before(oracle);
 		t_letters(sd, NULL, SOFTDIRTY_READ_CLEAR, (uintptr_t)p, N_PAGES, t_page_size(), got);
@@ -116,6 +117,7 @@ static void threads_write_meanwhile(void)
 	stop = true;
 	for (int i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
+	T_OK(round > 0 && t_oracle_total(oracle) > 0);
 	munmap(p, N_PAGES * t_page_size());
 	softdirty_close(sd);
 }
