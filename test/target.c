@@ -221,6 +221,29 @@ uint64_t t_pagemap_entry(pid_t pid, uintptr_t address)
 	return entry;
 }
 
+long t_mapping_kib(const struct t_target *tg, const char *key)
+{
+	char path[64], line[512];
+	size_t len = strlen(key);
+	bool found = false;
+	long kib = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", tg->pid);
+	f = fopen(path, "re");
+	T_MUST(f);
+	while (kib < 0 && fgets(line, sizeof(line), f)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			found = tg->mem >= start && tg->mem < end;
+		else if (found && !strncmp(line, key, len) && line[len] == ':')
+			kib = strtol(line + len + 1, NULL, 10);
+	}
+	fclose(f);
+	return kib;
+}
+
 long t_op_fill(long address, long size, long byte, long d)
 {
 	memset((void *)address, (int)byte, (size_t)size);

@@ -66,6 +66,9 @@ void t_map_touched(struct t_target *tg, size_t n_pages);
 uintptr_t t_page(const struct t_target *tg, size_t i);
 size_t t_page_size(void);
 
+/* What smaps says of the mapping in which the region begins: KiB of "key:", -1 if it does not. */
+long t_mapping_kib(const struct t_target *tg, const char *key);
+
 /* The entry of that page in the pagemap of a process. */
 uint64_t t_pagemap_entry(pid_t pid, uintptr_t address);
 
