@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -32,11 +33,14 @@ struct t_drops_how {
 	int advice[2];		/* what is done to the memory, in turns */
 	bool from_outside;	/* by another process: also while the target is stopped */
 	bool compacted;		/* and one more has the kernel move pages together */
+	bool swapped;		/* pages must have gone to swap, or nothing was tried */
 };
 
 static struct t_drops {
 	_Atomic bool stop;
 	struct t_drops_how how;
+	_Atomic uint64_t done[3];	/* how often, of each advice and of moving together ... */
+	_Atomic int refusal[3];		/* ... and the last errno */
 } *t_drops;
 static struct t_oracle *t_drops_oracle;
 static char *t_drops_memory;
@@ -68,11 +72,19 @@ static long t_drops_advise(int pidfd, size_t i, int advice)
 			   syscall(SYS_process_madvise, pidfd, &part, 1, advice, 0);
 }
 
+/* In turns; what became of it is counted. */
+static void t_drops_advise_next(int pidfd, size_t i, size_t turn)
+{
+	if (t_drops_advise(pidfd, i, t_drops->how.advice[turn]) < 0)
+		t_drops->refusal[turn] = errno;
+	else
+		atomic_fetch_add(&t_drops->done[turn], 1);
+}
+
 static void t_drops_drop(int pidfd, unsigned seed)
 {
 	for (size_t n = 0; !t_drops->stop; n++)
-		t_drops_advise(pidfd, (size_t)rand_r(&seed) % T_DROPS_PAGES,
-			       t_drops->how.advice[n % 2]);
+		t_drops_advise_next(pidfd, (size_t)rand_r(&seed) % T_DROPS_PAGES, n % 2);
 }
 
 static void *t_drops_dropper(void *arg)
@@ -109,7 +121,11 @@ static void t_drops_compact(void)
 	T_MUST(p != MAP_FAILED);
 	madvise(p, size, MADV_NOHUGEPAGE);
 	memset(p, 1, size);
-	while (!t_drops->stop && !t_write_file("/proc/sys/vm/compact_memory", "1")) {
+	while (!t_drops->stop) {
+		t_drops->refusal[2] = -t_write_file("/proc/sys/vm/compact_memory", "1");
+		if (t_drops->refusal[2])
+			return;
+		t_drops->done[2]++;
 		for (size_t i = 0; i < n / 16; i++)
 			p[(size_t)rand_r(&seed) % n * t_page_size()] = 1;
 		for (size_t i = 0; i < n / 32; i++)
@@ -148,19 +164,69 @@ static pid_t t_drops_outside(const struct t_target *tg)
 	return pid;
 }
 
+/* Pages of the whole machine that went to swap so far. */
+static uint64_t t_drops_n_swapped(void)
+{
+	static const char *const names[] = { "\npswpout ", "\nzswpout " };
+	char text[16384];
+	uint64_t n = 0;
+
+	T_MUST(t_read_file("/proc/vmstat", text, sizeof(text)) > 0);
+	for (int i = 0; i < 2; i++) {
+		const char *line = strstr(text, names[i]);
+
+		n += line ? strtoull(line + strlen(names[i]), NULL, 10) : 0;
+	}
+	return n;
+}
+
+/* Nothing is proven where nothing was dropped. */
+static void t_drops_were_tried(uint64_t n_swapped)
+{
+	const struct t_drops_how *how = &t_drops->how;
+
+	t_note("%llu writes, %llu and %llu drops, %llu pages swapped, compacted %llu times",
+	       (unsigned long long)t_oracle_total(t_drops_oracle),
+	       (unsigned long long)t_drops->done[0], (unsigned long long)t_drops->done[1],
+	       (unsigned long long)n_swapped, (unsigned long long)t_drops->done[2]);
+	T_OK(t_oracle_total(t_drops_oracle) > 0);
+	for (int i = 0; i < 2; i++) {
+		if (how->advice[i] == MADV_DONTNEED)
+			T_OK(t_drops->done[i] > 0);
+		else if (!t_drops->done[i])
+			T_SKIP("madvise(%d) never succeeded: %s", how->advice[i],
+			       strerror(t_drops->refusal[i]));
+	}
+	if (how->swapped && !n_swapped)
+		T_SKIP("the kernel swapped nothing out");
+	if (how->compacted && !t_drops->done[2])
+		T_SKIP("the kernel did not move pages together: %s", strerror(t_drops->refusal[2]));
+}
+
+/* Moving pages together takes longer than a second now and then. */
+static bool t_drops_more(size_t rounds, uint64_t end)
+{
+	if (t_failed() || rounds == T_DROPS_ROUNDS)
+		return false;
+	return t_now() < end || (t_drops->how.compacted && !t_drops->done[2] &&
+				 !t_drops->refusal[2] && t_now() < end + 10000000000);
+}
+
 static void t_drops_until(struct t_target *tg, uint64_t end)
 {
+	uint64_t n_swapped = t_drops_n_swapped();
 	size_t rounds = 0, lost = 0;
 
 	t_post(tg, t_drops_run, tg->mem, 0, 0);
 	do
 		lost += t_lost_writes(tg, t_drops_oracle);
-	while (++rounds < T_DROPS_ROUNDS && t_now() < end && !t_failed());
+	while (t_drops_more(++rounds, end));
 	t_drops->stop = true;
 	T_EQ(t_wait(tg), 0);
 	lost += t_lost_writes(tg, t_drops_oracle);
 	t_note("%zu rounds, %zu writes lost", rounds, lost);
 	T_EQ(lost, 0);
+	t_drops_were_tried(t_drops_n_swapped() - n_swapped);
 }
 
 static inline void t_drop_all_the_time(struct t_drops_how how)
