@@ -97,8 +97,9 @@ static void check_list(const struct softdirty_range *r, size_t n, uint64_t start
 	}
 }
 
-void t_letters(struct softdirty *sd, const char *mark, unsigned flags, uintptr_t start, size_t n,
-	       size_t unit, char *letters)
+/* reasons: of each unit, or NULL. */
+static void read_units(struct softdirty *sd, const char *mark, unsigned flags, uintptr_t start, size_t n,
+		       size_t unit, char *letters, uint32_t *reasons)
 {
 	const struct softdirty_range *r;
 	size_t n_ranges;
@@ -112,8 +113,17 @@ void t_letters(struct softdirty *sd, const char *mark, unsigned flags, uintptr_t
 	}
 	check_list(r, n_ranges, start, start + n * unit);
 	for (size_t i = 0; i < n_ranges; i++)
-		for (size_t u = (r[i].start - start) / unit; u <= (r[i].end - 1 - start) / unit; u++)
+		for (size_t u = (r[i].start - start) / unit; u <= (r[i].end - 1 - start) / unit; u++) {
 			letters[u] = letter(r[i].flags & SOFTDIRTY_WHY);
+			if (reasons)
+				reasons[u] = r[i].reason;
+		}
+}
+
+void t_letters(struct softdirty *sd, const char *mark, unsigned flags, uintptr_t start, size_t n,
+	       size_t unit, char *letters)
+{
+	read_units(sd, mark, flags, start, n, unit, letters, NULL);
 }
 
 /* "DDDDDDDDDD-" -> "D*10-" */
@@ -171,9 +181,7 @@ unsigned t_reason(struct t_target *tg, const char *mark, size_t i)
 /* The native bit does not tell written from new. */
 static bool same(char a, char b)
 {
-	if (t_backend() == T_SOFT_DIRTY && a != '-' && b != '-')
-		return true;
-	return a == b;
+	return a == b || (t_backend() == T_SOFT_DIRTY && strchr("Dn", a) && strchr("Dn", b));
 }
 
 static const char *stated(const struct t_expect *e)
@@ -236,19 +244,35 @@ static void check_answer(const struct t_target *tg, const char *name, const char
 		       (v.unseen || v.superset) && e->why ? e->why : "");
 }
 
+/* Nothing is untracked without the reason that the event says. */
+static void check_reasons(const char *name, const char *got, const uint32_t *reasons,
+			  const struct t_expect *e)
+{
+	const char *u = strchr(got, 'u');
+
+	while (u && reasons[u - got] == (uint32_t)e->reason)
+		u = strchr(u + 1, 'u');
+	if (u && !T_EQ(reasons[u - got], e->reason))
+		t_note("%s: unit %td is untracked: %s", name, u - got,
+		       softdirty_reason_text(reasons[u - got]));
+}
+
 /* What was reported once is not reported again; what is untracked is, always. */
-static void check_again(struct t_target *tg, const char *first, const struct t_expect *e)
+static void check_again(struct t_target *tg, const char *name, const char *first,
+			const struct t_expect *e)
 {
 	char got[MAX_UNITS + 1], want[MAX_UNITS];
+	uint32_t reasons[MAX_UNITS];
 
 	if (e->again)
 		lengthen(e->again, want);
 	else
 		for (size_t i = 0; i <= tg->n; i++)
 			want[i] = first[i] == 'u' || first[i] == '\0' ? first[i] : '-';
-	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, tg->n, tg->unit, got);
+	read_units(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, tg->n, tg->unit, got, reasons);
 	if (!is_disturbed(tg, judge(got, want, want)))
 		T_STREQ(got, want);
+	check_reasons(name, got, reasons, e);
 }
 
 /* Whatever happened to the region, the next write to it is seen. */
@@ -266,15 +290,17 @@ static void check_next_write(struct t_target *tg)
 void t_event(struct t_target *tg, const char *name, const struct t_expect *e)
 {
 	char first[MAX_UNITS + 1], second[MAX_UNITS + 1];
+	uint32_t reasons[MAX_UNITS];
 
 	T_MUST(tg->n <= MAX_UNITS);
 	t_letters(tg->sd, NULL, 0, tg->mem, tg->n, tg->unit, first);
-	t_letters(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, tg->n, tg->unit, second);
+	read_units(tg->sd, NULL, SOFTDIRTY_READ_CLEAR, tg->mem, tg->n, tg->unit, second, reasons);
 	check_answer(tg, name, second, e);
+	check_reasons(name, second, reasons, e);
 	if (!is_disturbed(tg, judge(second, first, first)))
 		T_STREQ(second, first);		/* a read without --clear changes nothing */
 	if (e->lasting_reason)
 		return;
-	check_again(tg, second, e);
+	check_again(tg, name, second, e);
 	check_next_write(tg);
 }

@@ -105,6 +105,7 @@ struct t_expect {
 	const char *want;
 	const char *wp, *hash, *sd;
 	const char *why;
+	enum softdirty_reason reason;	/* of all units that are untracked, with whatever backend */
 	const char *again;	/* a second read --clear; NULL: clean, untracked stays so */
 	bool lasting_reason;	/* do not check the second read, nor a write after it */
 };

@@ -117,7 +117,8 @@ static void memfd_written_then_unmapped_by_dontneed(void)
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	t_call(&tg, t_op_madvise, tg.mem, 4 * tg.unit, MADV_DONTNEED);
-	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS);
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void memfd_written_dropped_and_read_again(void)
@@ -131,7 +132,8 @@ static void memfd_written_dropped_and_read_again(void)
 	t_call(&tg, t_op_madvise, tg.mem, 4 * tg.unit, MADV_DONTNEED);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
 	t_call(&tg, t_op_read, t_page(&tg, 2));
-	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS);
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void memfd_never_touched_written_then_dropped(void)
@@ -142,7 +144,8 @@ static void memfd_never_touched_written_then_dropped(void)
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	t_call(&tg, t_op_madvise, tg.mem, 4 * tg.unit, MADV_DONTNEED);
-	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS);
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void memfd_written_then_paged_out(void)
@@ -155,7 +158,8 @@ static void memfd_written_then_paged_out(void)
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	if (t_call(&tg, t_op_madvise, tg.mem, 4 * tg.unit, MADV_PAGEOUT))
 		T_SKIP("no MADV_PAGEOUT (Linux 5.4)");
-	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS);
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static long op_punch(long fd, long start, long size, long d)
@@ -172,7 +176,8 @@ static void hole_punched(void)
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
 	T_MUST(t_call(&tg, op_punch, fd, tg.unit, tg.unit) == 0);
-	T_EVENT(&tg, .want = "-D--", .wp = "----", .hash = "-u--", .sd = "----", .why = WHY);
+	T_EVENT(&tg, .want = "-D--", .wp = "----", .hash = "-u--", .sd = "-u--", .why = WHY,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void madv_remove(void)
@@ -183,7 +188,8 @@ static void madv_remove(void)
 	t_call(&tg, t_op_touch, tg.mem, 4, tg.unit);
 	t_watch(&tg);
 	T_MUST(t_call(&tg, t_op_madvise, t_page(&tg, 1), tg.unit, MADV_REMOVE) == 0);
-	T_EVENT(&tg, .want = "-D--", .wp = "----", .hash = "-u--", .sd = "----", .why = WHY);
+	T_EVENT(&tg, .want = "-D--", .wp = "----", .hash = "-u--", .sd = "-u--", .why = WHY,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static long op_truncate(long fd, long size, long c, long d)
@@ -200,7 +206,8 @@ static void truncated_and_grown(void)
 	t_watch(&tg);
 	T_MUST(t_call(&tg, op_truncate, fd, 2 * tg.unit) == 0);
 	T_MUST(t_call(&tg, op_truncate, fd, 4 * tg.unit) == 0);
-	T_EVENT(&tg, .want = "--DD", .wp = "----", .hash = "--uu", .sd = "----", .why = WHY);
+	T_EVENT(&tg, .want = "--DD", .wp = "----", .hash = "--uu", .sd = "--uu", .why = WHY,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 int main(void)

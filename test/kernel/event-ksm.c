@@ -51,7 +51,8 @@ static void merged_then_written(void)
 	if (!wait_for_merge(tg.pid, 7))
 		T_SKIP("KSM merged nothing in five seconds");
 	T_EVENT_NAMED(&tg, "ksm_merged", .want = "-*8", .wp = want, .sd = "u*8",
-		      .why = "a merge replaces the page table entry", .lasting_reason = true);
+		      .why = "a merge replaces the page table entry", .lasting_reason = true,
+		      .reason = SOFTDIRTY_REASON_KSM);
 	t_call(&tg, t_op_write, t_page(&tg, 3));
 	t_letters(tg.sd, NULL, SOFTDIRTY_READ_CLEAR, tg.mem, 8, tg.unit, want);
 	T_EQ(want[3], t_backend() == T_SOFT_DIRTY ? 'u' : 'D');
@@ -70,7 +71,8 @@ static void written_and_merged(void)
 		T_SKIP("no KSM on this kernel");
 	if (!wait_for_merge(tg.pid, 7))
 		T_SKIP("KSM merged nothing in five seconds");
-	T_EVENT(&tg, .want = "D*8", .lasting_reason = true);
+	T_EVENT(&tg, .want = "D*8", .sd = "u*8", .why = "a merged page loses the bit",
+		.lasting_reason = true, .reason = SOFTDIRTY_REASON_KSM);
 }
 
 /* Each page is a copy of what was merged then, without the bit (Linux 7.2; up to 6.12 with it). */
@@ -98,7 +100,7 @@ static void merged_then_not_mergeable_any_more(void)
 	if (!merge_and_take_apart(&tg))
 		return;
 	T_EVENT(&tg, .want = "D*8", .sd = "u*8", .why = "a merged page loses the bit",
-		.lasting_reason = true);
+		.lasting_reason = true, .reason = SOFTDIRTY_REASON_KSM);
 }
 
 static void mergeable_for_a_moment(void)
@@ -149,7 +151,7 @@ static void fill_with_zeros_and_merge(void (*map)(struct t_target *), const char
 	if (number(KSM "ksm_zero_pages") < 8)
 		t_skip("KSM merged nothing in five seconds, or does not tell (Linux 6.6)");
 	else
-		T_EVENT_NAMED(&tg, name, .want = "D*8",
+		T_EVENT_NAMED(&tg, name, .want = "D*8", .sd = "u*8", .reason = SOFTDIRTY_REASON_KSM,
 			      .lasting_reason = t_backend() == T_SOFT_DIRTY);
 	t_write_file(KSM "use_zero_pages", "0");
 }

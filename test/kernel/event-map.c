@@ -247,7 +247,7 @@ static void mmap_next_to_it(void)
 	tg.n = 6;
 	t_call(&tg, t_op_write, t_page(&tg, 4));
 	T_EVENT(&tg, .want = "----nn", .sd = "uuuunn", .why = "the kernel marks merged neighbours",
-		.again = "------");
+		.again = "------", .reason = SOFTDIRTY_REASON_MERGED);
 }
 
 static void mmap_before_it(void)
@@ -259,7 +259,7 @@ static void mmap_before_it(void)
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 2 * tg.unit, MAP_PRIVATE | MAP_ANONYMOUS, -1) == 0);
 	t_call(&tg, t_op_write, t_page(&tg, 3));
 	T_EVENT(&tg, .want = "nn-D--", .sd = "nnuuuu", .why = "the kernel marks merged neighbours",
-		.again = "------");
+		.again = "------", .reason = SOFTDIRTY_REASON_MERGED);
 }
 
 /* Again and again, so that new mappings merge with tracked ones between the reads. */
@@ -301,7 +301,7 @@ static void brk_grow(void)
 	tg.n = 4;
 	t_call(&tg, t_op_write, t_page(&tg, 2));
 	T_EVENT(&tg, .want = "--nn", .sd = "uunn", .why = "the kernel marks the whole heap",
-		.again = "----");
+		.again = "----", .reason = SOFTDIRTY_REASON_MERGED);
 }
 
 static void brk_shrink_and_grow(void)
@@ -318,7 +318,7 @@ static void brk_shrink_and_grow(void)
 	t_watch(&tg);
 	T_MUST(t_call(&tg, op_brk, -2 * (long)page) != -1);
 	T_MUST(t_call(&tg, op_brk, 2 * page) != -1);
-	T_EVENT(&tg, .want = "--nn", .hash = "--DD", .sd = "uunn",
+	T_EVENT(&tg, .want = "--nn", .hash = "--DD", .sd = "nnnn",
 		.why = "by content; the kernel marks the whole heap", .again = "----");
 }
 
@@ -334,7 +334,7 @@ static void stack_growth(void)
 	tg.mem -= 4 * page;
 	tg.n = 8;
 	T_EVENT(&tg, .want = "--nn----", .sd = "--nnuuuu", .why = "the kernel marks the whole stack",
-		.again = "--------");
+		.again = "--------", .reason = SOFTDIRTY_REASON_MERGED);
 }
 
 static void write_below_the_top_of_the_stack(void)

@@ -74,7 +74,8 @@ static void guard_install(void)
 		T_SKIP("no MADV_GUARD_INSTALL (Linux 6.13)");
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	T_EVENT(&tg, .want = "-DD-", .wp = "-D--", .hash = "-Du-", .sd = "-D--",
-		.why = "nobody wrote, the content is gone; a guarded page cannot be read");
+		.why = "nobody wrote, the content is gone; a guarded page cannot be read",
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 	T_EQ(t_call(&tg, t_op_poke, t_page(&tg, 2)), -EFAULT);
 }
 
@@ -109,7 +110,8 @@ static void guard_in_place_at_clear(void)
 		T_SKIP("no MADV_GUARD_INSTALL (Linux 6.13)");
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "-D--", .hash = "-Du-", .why = "a guarded page cannot be read");
+	T_EVENT(&tg, .want = "-D--", .hash = "-Du-", .why = "a guarded page cannot be read",
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 	T_EQ(t_call(&tg, t_op_poke, t_page(&tg, 2)), -EFAULT);
 }
 

@@ -59,7 +59,8 @@ static void shared_anonymous_untouched_read(void)
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED | MAP_ANONYMOUS, -1) == 0);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void memfd_untouched_written(void)
@@ -69,7 +70,8 @@ static void memfd_untouched_written(void)
 	map(&tg, t_op_memfd, MAP_SHARED);
 	t_watch(&tg);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void memfd_untouched_read(void)
@@ -79,7 +81,8 @@ static void memfd_untouched_read(void)
 	map(&tg, t_op_memfd, MAP_SHARED);
 	t_watch(&tg);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void memfd_new_mapping(void)
@@ -88,7 +91,8 @@ static void memfd_new_mapping(void)
 
 	t_watch(&tg);
 	map(&tg, t_op_memfd, MAP_SHARED);
-	T_EVENT(&tg, .want = "nnnn", .again = t_backend() == T_WP_ASYNC ? NULL : "uuuu");
+	T_EVENT(&tg, .want = "nnnn", .again = t_backend() == T_WP_ASYNC ? NULL : "uuuu",
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void memfd_mapped_again_at_the_same_place(void)
@@ -100,7 +104,8 @@ static void memfd_mapped_again_at_the_same_place(void)
 	t_watch(&tg);
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 4 * tg.unit, MAP_SHARED, fd) == 0);
 	T_EVENT(&tg, .want = "nnnn", .hash = "uuuu", .why = UNKNOWN,
-		.again = t_backend() == T_WP_ASYNC ? NULL : "uuuu");
+		.again = t_backend() == T_WP_ASYNC ? NULL : "uuuu",
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 /* Map it from a descriptor for reading only: the mapping can never become writable. */
@@ -146,7 +151,8 @@ static void memfd_mapped_for_reading_then_half_of_it_for_writing(void)
 	T_MUST(t_call(&tg, t_op_mmap, tg.mem, 2 * tg.unit, MAP_SHARED | MAP_FIXED, fd) == 0);
 	t_call(&tg, t_op_write, t_page(&tg, 0));
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "nn--", .hash = "DDuu", .sd = "DDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "nn--", .hash = "DDuu", .sd = "DDuu", .why = UNKNOWN,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void window_on_a_file_moved_on(void)
@@ -199,7 +205,8 @@ static void memfd_writable_only_in_another_place(void)
 	t_call(&tg, t_op_mprotect, tg.mem, 4 * tg.unit, PROT_READ | PROT_WRITE);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	t_call(&tg, t_op_mprotect, tg.mem, 4 * tg.unit, PROT_READ);
-	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN);
+	T_EVENT(&tg, .want = "-D--", .hash = "uDuu", .sd = "uDuu", .why = UNKNOWN,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void private_file_read(void)
@@ -303,7 +310,8 @@ static void shared_file_read(void)
 		if (t_pagemap_entry(tg.pid, t_page(&tg, i)) & PM_ENTRY_PRESENT)
 			own[i] = 'D';
 	T_EQ(own[1], 'D');
-	T_EVENT(&tg, .want = "----", .wp = own, .hash = own, .sd = own, .why = UNKNOWN);
+	T_EVENT(&tg, .want = "----", .wp = own, .hash = own, .sd = own, .why = UNKNOWN,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 /* Write it to the disk and make the kernel forget it, in the page table and in memory. */

@@ -173,6 +173,8 @@ static void swapped_at_clear_then_written_or_read(void)
 	T_EVENT(&tg, .want = "-D--");
 }
 
+#define FORGETS "the page table forgets who wrote"
+
 static void shared(struct t_target *tg)
 {
 	t_slot(tg, 4 * t_page_size(), t_page_size());
@@ -189,7 +191,8 @@ static void shared_memory_swapped_out_and_read(void)
 	if (!page_out(&tg))
 		T_SKIP(KEPT);
 	t_call(&tg, t_op_read, t_page(&tg, 1));
-	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uuuu", .why = "the page table forgets who wrote");
+	T_EVENT(&tg, .want = "----", .hash = "uDuu", .sd = "uuuu", .why = FORGETS,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void shared_memory_written_and_swapped_out(void)
@@ -201,7 +204,8 @@ static void shared_memory_written_and_swapped_out(void)
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	if (!page_out(&tg))
 		T_SKIP(KEPT);
-	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = "the page table forgets who wrote");
+	T_EVENT(&tg, .want = "-D--", .hash = "uuuu", .sd = "uuuu", .why = FORGETS,
+		.reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void shared_memory_swapped_at_clear_then_written(void)
@@ -215,8 +219,8 @@ static void shared_memory_swapped_at_clear_then_written(void)
 	T_EQ(softdirty_clear(tg.sd, NULL), 0);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	t_call(&tg, t_op_read, t_page(&tg, 2));
-	T_EVENT(&tg, .want = "-D--", .hash = "uDDu", .sd = "uuuu",
-		.why = "the page table forgets who wrote");
+	T_EVENT(&tg, .want = "-D--", .hash = "uDDu", .sd = "uDDu",
+		.why = FORGETS, .reason = SOFTDIRTY_REASON_UNREADABLE);
 }
 
 static void private_memory_swapped_all_the_time(void)
@@ -259,7 +263,8 @@ static void written_then_swapped_out_and_swapoff(void)
 		T_SKIP("not allowed to take the swap space away");
 	T_EQ(t_mapping_kib(&tg, "Swap"), 0);
 	T_EVENT(&tg, .want = "-D--", .sd = "uuuu", .again = "----",
-		.why = "taking swap space away may make the kernel forget");
+		.why = "taking swap space away may make the kernel forget",
+		.reason = SOFTDIRTY_REASON_MOVED);
 }
 
 int main(void)

@@ -61,7 +61,8 @@ static void read_of_a_registered_buffer(void)
 	T_EQ(softdirty_clear(tg.sd, NULL), 0);
 	T_EQ(t_call(&tg, op_read, IORING_OP_READ_FIXED, t_page(&tg, 1), 100), 100);
 	T_EVENT(&tg, .want = "-D--", .wp = "-uu-", .hash = "-uu-", .sd = "-uu-",
-		.why = "pinned memory is written without a fault");
+		.why = "pinned memory is written without a fault",
+		.reason = SOFTDIRTY_REASON_PINNED);
 	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_PINNED);
 }
 
@@ -74,7 +75,8 @@ static void registered_after_the_clear(void)
 		T_SKIP("no io_uring here (%s)", strerror((int)-ret));
 	T_EQ(t_call(&tg, op_read, IORING_OP_READ_FIXED, t_page(&tg, 1), 100), 100);
 	T_EVENT(&tg, .want = "-D--", .wp = "-uu-", .hash = "-uu-", .sd = "-uu-",
-		.why = "pinned memory is written without a fault");
+		.why = "pinned memory is written without a fault",
+		.reason = SOFTDIRTY_REASON_PINNED);
 }
 
 static long op_read_and_unregister(long address, long size, long c, long d)

@@ -93,7 +93,25 @@ static uint64_t vast(void)
 	return (scans ? TIB : TIB / 8) / (t_is_slow() ? 8 : 1);
 }
 
-static void sparse(int flags)
+/* What is untracked there has that reason; NONE: nothing is. */
+static void check_untracked(struct t_target *tg, uint64_t start, uint64_t end,
+			    enum softdirty_reason reason)
+{
+	const struct softdirty_range *r;
+	size_t n, n_untracked = 0;
+
+	T_MUST(softdirty_read(tg->sd, NULL, 0, start, end, &r, &n) == 0);
+	for (size_t i = 0; i < n; i++) {
+		if (!(r[i].flags & SOFTDIRTY_UNTRACKED))
+			continue;
+		n_untracked++;
+		if (!T_EQ(r[i].reason, reason))
+			return;
+	}
+	T_EQ(n_untracked > 0, reason != SOFTDIRTY_REASON_NONE);
+}
+
+static void sparse(int flags, enum softdirty_reason reason)
 {
 	T_TARGET tg = t_start();
 	uint64_t size = vast(), far = size - size / 8, list[8];
@@ -115,17 +133,19 @@ static void sparse(int flags)
 	T_EQ(list[1], start + far);
 	T_EQ(list[2], start + far + 123 * t_page_size());
 	T_EQ(reported(&tg, start, start + size, SOFTDIRTY_WRITTEN, list, 8), 0);
+	check_untracked(&tg, start, start + size, reason);
 }
 
 static void vast_sparse_memory(void)
 {
-	sparse(MAP_PRIVATE);
+	sparse(MAP_PRIVATE, SOFTDIRTY_REASON_NONE);
 }
 
 /* What is untouched of it may be called untracked; what was touched is exact, where it can be. */
 static void vast_sparse_shared_memory(void)
 {
-	sparse(MAP_SHARED);
+	sparse(MAP_SHARED, t_backend() == T_WP_ASYNC ? SOFTDIRTY_REASON_SPARSE :
+						       SOFTDIRTY_REASON_UNREADABLE);
 }
 
 /* Most of it is stepped over: what is not must be seen all the same. */
