@@ -25,7 +25,7 @@ enum {
  * Around every public function: errno is the caller's, and a thread that is cancelled goes through with
  * what it does, as it may have stopped the target. begin() ... done(ret) are for the sentence.
  */
-#define QUIETLY __attribute__((cleanup(leave))) struct caller caller = enter()
+#define QUIETLY __attribute__((cleanup(leave), unused)) struct caller caller = enter()
 
 struct caller {
 	int err, cancel;
