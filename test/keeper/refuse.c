@@ -167,47 +167,62 @@ static struct k_target target_of_user(void)
 	return t;
 }
 
-/* Who asks is told apart by the socket, not by who may enter the directory. */
-static void the_keeper_serves_its_user_only(void)
+struct watched {
+	pid_t pid;
+	uint64_t start;
+};
+
+/* In a child: the user watches a target, tells which, and stops when told to go. */
+static _Noreturn void watch_as_user(int ready, int go)
+{
+	struct softdirty_info info = { .size = sizeof(info) };
+	struct watched target;
+
+	become(user);
+	struct k_target t = k_start();
+	struct softdirty *sd = k_must_open(t.pid);
+	T_MUST(!softdirty_info(sd, &info) && !softdirty_clear(sd, NULL));
+	target = (struct watched){ .pid = t.pid, .start = info.start_time };
+	T_MUST(write(ready, &target, sizeof(target)) == sizeof(target));
+	T_MUST(read(go, &target, 1) == 1);
+	softdirty_stop(sd);
+	softdirty_close(sd);
+	k_end(&t);
+	_exit(0);
+}
+
+/* Its keeper accepts our connection, and ends it without an answer. */
+static void is_not_answered(const struct watched *target)
 {
 	struct sdi_request rq = { .magic = SDI_WIRE_MAGIC, .version = SDI_WIRE_VERSION,
 				  .op = SDI_OP_HELLO };
+	struct sdi_place_name name = sdi_place_name(target->pid, target->start);
+	int dir = open(inside, O_RDONLY | O_DIRECTORY), fds[SDI_WIRE_MAX_FDS];
+	int sock = sdi_place_connect(dir, &name);
 	struct sdi_reply reply;
-	int go[2], ready[2], fds[SDI_WIRE_MAX_FDS];
-	struct {
-		pid_t pid;
-		uint64_t start;
-	} target;
+
+	T_OK(sock >= 0);
+	sdi_wire_send(sock, &rq, sizeof(rq), NULL, 0, 0);
+	T_EQ(sdi_wire_recv(sock, &reply, sizeof(reply), fds, 0), -EPIPE);
+	close(sock);
+	close(dir);
+}
+
+/* Who asks is told apart by the socket, not by who may enter the directory. */
+static void the_keeper_serves_its_user_only(void)
+{
+	struct watched target;
+	int go[2], ready[2];
 
 	if (geteuid())
 		T_SKIP("needs root");
 	new_runtime();
 	T_MUST(!pipe(go) && !pipe(ready));
 	pid_t pid = t_fork();
-	if (pid == 0) {
-		become(user);
-		struct k_target t = k_start();
-		struct softdirty *sd = k_must_open(t.pid);
-		struct softdirty_info info = { .size = sizeof(info) };
-		T_MUST(!softdirty_info(sd, &info) && !softdirty_clear(sd, NULL));
-		target.pid = t.pid;
-		target.start = info.start_time;
-		T_MUST(write(ready[1], &target, sizeof(target)) == sizeof(target));
-		T_MUST(read(go[0], &target, 1) == 1);
-		softdirty_stop(sd);
-		softdirty_close(sd);
-		k_end(&t);
-		_exit(0);
-	}
+	if (pid == 0)
+		watch_as_user(ready[1], go[0]);
 	T_MUST(read(ready[0], &target, sizeof(target)) == sizeof(target));
-	struct sdi_place_name name = sdi_place_name(target.pid, target.start);
-	int dir = open(inside, O_RDONLY | O_DIRECTORY);
-	int sock = sdi_place_connect(dir, &name);
-	T_OK(sock >= 0);
-	sdi_wire_send(sock, &rq, sizeof(rq), NULL, 0, 0);
-	T_EQ(sdi_wire_recv(sock, &reply, sizeof(reply), fds, 0), -EPIPE);
-	close(sock);
-	close(dir);
+	is_not_answered(&target);
 	/* Root's own keeper cannot track what the user's tracks already. */
 	struct softdirty *sd;
 	struct softdirty_options o = {
