@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -115,10 +116,13 @@ static struct packet packet(const struct spec *s)
 	return p;
 }
 
+/* The second is that of a process which never ends, when it comes with SDI_OP_FROZEN. */
 static int send_packet(int sock, const struct packet *p)
 {
-	int fds[SDI_WIRE_MAX_FDS] = { sock, sock, sock, sock };
+	autoclose int alive = eventfd(0, EFD_CLOEXEC);
+	int fds[SDI_WIRE_MAX_FDS] = { sock, alive, sock, sock };
 
+	FUZZ_OK(alive >= 0);
 	return sdi_wire_send(sock, &p->rq, p->size, fds, p->n_fds, MSG_DONTWAIT);
 }
 
@@ -136,7 +140,7 @@ static bool is_nonsense(const struct packet *p, bool greeted)
 	return p->size != sizeof(p->rq) || p->rq.magic != SDI_WIRE_MAGIC ||
 	       p->rq.version != SDI_WIRE_VERSION || p->rq.op <= SDI_OP_START ||
 	       p->rq.op > SDI_OP_STOP || (!greeted && p->rq.op != SDI_OP_HELLO) ||
-	       (p->rq.op == SDI_OP_FROZEN && !p->n_fds);
+	       (p->rq.op == SDI_OP_FROZEN && p->n_fds <= !!(p->rq.flags & SDI_REQUEST_PIDFD));
 }
 
 static bool is_notice(int op)
