@@ -244,8 +244,10 @@ static void a_reused_pid_is_another_process(void)
 		T_MUST(!open_it(t.pid, shared, &old) && !softdirty_clear(old, "k"));
 		t_kill(t.pid);
 		pid_t again = t_fork_as(t.pid);
-		if (again < 0)
+		if (again < 0) {
+			softdirty_close(old);
 			T_SKIP("no process with a chosen pid here");
+		}
 		T_EQ(softdirty_read(old, "k", 0, 0, 0, &r, &n), -ESRCH);
 		int err = open_it(again, shared, &sd);
 		if (!T_EQ(err, 0))
