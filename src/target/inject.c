@@ -127,20 +127,49 @@ static void abort_rseq(struct sdi_inject *in)
 #define SET_SYSCALL_USER_DISPATCH ((enum __ptrace_request)0x4210)
 #define GET_SYSCALL_USER_DISPATCH ((enum __ptrace_request)0x4211)
 
+static int set_dispatch(pid_t tid, struct sdi_dispatch *d)
+{
+	return ptrace(SET_SYSCALL_USER_DISPATCH, tid, sizeof(*d), d) ? -errno : 0;
+}
+
+/*
+ * The range that is dispatched (Linux 6.17 commit a2fc422ed757) is told as the one that is not, which goes
+ * round the end of all addresses and so is not taken back.
+ */
+static void complement(struct sdi_dispatch *d)
+{
+	enum { INCLUSIVE = 2 };
+
+	d->mode = INCLUSIVE;
+	d->offset += d->len;
+	d->len = -d->len;
+}
+
+/* Not without having seen that it can be set again. */
 static int pause_dispatch(struct sdi_inject *in)
 {
 	struct sdi_dispatch off = { 0 };
 
-	if (ptrace(GET_SYSCALL_USER_DISPATCH, in->tid, sizeof(in->dispatch), &in->dispatch) ||
-	    !in->dispatch.mode)
+	if (ptrace(GET_SYSCALL_USER_DISPATCH, in->tid, sizeof(in->dispatch), &in->dispatch))
+		in->dispatch.mode = 0;
+	if (!in->dispatch.mode)
 		return 0;
-	return ptrace(SET_SYSCALL_USER_DISPATCH, in->tid, sizeof(off), &off) ? -EOPNOTSUPP : 0;
+	int err = set_dispatch(in->tid, &in->dispatch);
+	if (err == -EINVAL) {
+		complement(&in->dispatch);
+		err = set_dispatch(in->tid, &in->dispatch);
+	}
+	if (!err)
+		err = set_dispatch(in->tid, &off);
+	if (err)
+		in->dispatch.mode = 0;
+	return err ? -EOPNOTSUPP : 0;
 }
 
 static void resume_dispatch(struct sdi_inject *in)
 {
 	if (in->dispatch.mode)
-		ptrace(SET_SYSCALL_USER_DISPATCH, in->tid, sizeof(in->dispatch), &in->dispatch);
+		set_dispatch(in->tid, &in->dispatch);
 }
 
 int sdi_inject_begin(struct sdi_inject *in)
