@@ -12,6 +12,7 @@
  *	sdi_regs_pc(r)			pointer to the program counter
  *	sdi_regs_broken_off(r)		at a stop: is this a system call that the stop made return EINTR?
  *	sdi_regs_resume(r, arg0)	let it go on waiting instead; arg0 was its first argument
+ *	sdi_resume_32(tid)		both for a thread in 32-bit code
  *	SDI_ARG0_IS_LOST		1: that argument is not among the registers any more, and the kernel
  *					does not repeat the call by itself
  */
@@ -22,7 +23,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <sys/user.h>
 
 /*

@@ -236,8 +236,11 @@ static bool may_go_on(const struct sdi_target *t, const struct sdi_held *h)
 void sdi_release(const struct sdi_target *t, const struct sdi_held *h)
 {
 	struct sdi_regs r;
+	int err = sdi_get_regs(h->tid, &r);
 
-	if (!sdi_get_regs(h->tid, &r) && sdi_regs_broken_off(&r) && may_go_on(t, h)) {
+	if (err == -EOPNOTSUPP)
+		sdi_resume_32(h->tid);
+	if (!err && sdi_regs_broken_off(&r) && may_go_on(t, h)) {
 		sdi_regs_resume(&r, h->arg0);
 		sdi_set_regs(h->tid, &r);
 	}

@@ -46,3 +46,11 @@ static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
 	r->u.regs[0] = arg0;
 	r->u.pc -= sizeof(SDI_SYSCALL_INSN) - 1;
 }
+
+/*
+ * Nothing is done for AArch32, where the numbers are others and the instruction may have two bytes: there
+ * such a call returns EINTR, see softdirty(7).
+ */
+static inline void sdi_resume_32(pid_t tid)
+{
+}

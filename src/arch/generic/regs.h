@@ -39,3 +39,7 @@ static inline bool sdi_regs_broken_off(const struct sdi_regs *r)
 static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
 {
 }
+
+static inline void sdi_resume_32(pid_t tid)
+{
+}

@@ -48,3 +48,29 @@ static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
 
 	r->u.rax = -ERESTARTNOHAND;
 }
+
+/*
+ * The same in 32-bit code. PTRACE_GETREGS knows no form of its own for its registers; these are the
+ * calls of sdi_call_can_go_on() by their numbers there.
+ */
+static inline void sdi_resume_32(pid_t tid)
+{
+	static const short calls[] = {
+		3 /* read */, 4 /* write */, 102 /* socketcall */, 117 /* ipc */, 145 /* readv */,
+		146 /* writev */, 177 /* rt_sigtimedwait */, 247 /* io_getevents */,
+		256 /* epoll_wait */, 319 /* epoll_pwait */, 337 /* recvmmsg */, 345 /* sendmmsg */,
+		362 /* connect */, 364 /* accept4 */, 369 /* sendto */, 370 /* sendmsg */,
+		371 /* recvfrom */, 372 /* recvmsg */, 385 /* io_pgetevents */,
+		416 /* io_pgetevents_time64 */, 417 /* recvmmsg_time64 */,
+		420 /* semtimedop_time64 */, 421 /* rt_sigtimedwait_time64 */,
+		426 /* io_uring_enter */, 441 /* epoll_pwait2 */,
+	};
+	struct sdi_regs r;
+
+	if (ptrace(PTRACE_GETREGS, tid, 0, &r.u) || (int)r.u.rax != -EINTR)
+		return;
+	sdi_regs_resume(&r, 0);
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		if (calls[i] == (int)r.u.orig_rax)
+			ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, rax), r.u.rax);
+}
