@@ -5,6 +5,7 @@
  *
  *	struct sdi_regs			what PTRACE_GETREGSET(NT_PRSTATUS) fills, whole
  *	SDI_SYSCALL_INSN		the bytes of the instruction that enters the kernel
+ *	SDI_INSN_ALIGN			instructions begin at multiples of that
  *	sdi_regs_call(r, pc, nr, a)	make r execute system call nr(a[0], a[1], a[2]) at pc, and
  *					keep the kernel from restarting the one it was in
  *	sdi_regs_calls(r, nr)		at a system call entry stop: is it that call?

@@ -15,6 +15,19 @@
 
 enum { INSN_SIZE = sizeof(SDI_SYSCALL_INSN) - 1 };
 
+/* buf is a copy of memory from the beginning of a page on. NULL: none. */
+static const char *first_insn(const char *buf, size_t n)
+{
+	const char *at = buf;
+
+	while (INSN_SIZE && (at = memmem(at, buf + n - at, SDI_SYSCALL_INSN, INSN_SIZE))) {
+		if ((at - buf) % SDI_INSN_ALIGN == 0)
+			return at;
+		at++;
+	}
+	return NULL;
+}
+
 static uint64_t search(int mem, uint64_t start, uint64_t end)
 {
 	char buf[4096 + INSN_SIZE];
@@ -24,7 +37,7 @@ static uint64_t search(int mem, uint64_t start, uint64_t end)
 		ssize_t n = pread(mem, buf, MIN(sizeof(buf), end - start), start);
 		if (n <= 0)
 			return 0;
-		char *hit = INSN_SIZE ? memmem(buf, n, SDI_SYSCALL_INSN, INSN_SIZE) : NULL;
+		const char *hit = first_insn(buf, n);
 		if (hit)
 			return start + (hit - buf);
 	}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A call that a thread does not come to in time is called off, and the thread is as it was. */
+/*
+ * Where the instruction for a call is found; a call that a thread does not come to in time is called off,
+ * and the thread is as it was.
+ */
 #include "target/inject.h"
 
 #include <errno.h>
@@ -134,6 +137,68 @@ static void a_call_in_a_frozen_cgroup(void)
 	T_EQ(rmdir(path), 0);
 }
 
+/* Its bytes across two instructions are none. */
+static void an_instruction_begins_where_one_can(void)
+{
+	static const char map[] = "1000-3000 r-xp 00000000 00:00 0\n", insn[] = SDI_SYSCALL_INSN;
+	int maps = memfd_create("maps", MFD_CLOEXEC), mem = memfd_create("mem", MFD_CLOEXEC);
+	off_t first = SDI_INSN_ALIGN > 1 ? 0x1ffe : 0x1fff;	/* and across two blocks */
+
+	T_MUST(maps >= 0 && mem >= 0 && !ftruncate(mem, 0x4000));
+	T_EQ(write(maps, map, strlen(map)), strlen(map));
+	T_EQ(pwrite(mem, insn, sizeof(insn) - 1, first), sizeof(insn) - 1);
+	T_EQ(pwrite(mem, insn, sizeof(insn) - 1, 0x2ff0), sizeof(insn) - 1);
+	lseek(maps, 0, SEEK_SET);
+	T_EQ(sdi_find_insn(maps, mem), SDI_INSN_ALIGN > 1 ? 0x2ff0 : first);
+	close(maps);
+	close(mem);
+}
+
+#ifdef __aarch64__
+enum { BTYPE = 0xc00, BTI = 0x10 };	/* of pstate; PROT_BTI */
+
+/* The call is in a page that jumps may only enter at a landing pad, or NULL: there are none. */
+static void *guarded_call(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	T_MUST(page != MAP_FAILED);
+	memcpy(page, SDI_SYSCALL_INSN, sizeof(SDI_SYSCALL_INSN));
+	return mprotect(page, 4096, PROT_READ | PROT_EXEC | BTI) ? NULL : page;
+}
+
+/* The thread stopped where a jump had just led. */
+static void a_call_right_after_a_jump(void)
+{
+	void *call = guarded_call();
+	struct sdi_held held;
+	struct sdi_regs r;
+	struct child c;
+
+	if (!call)
+		T_SKIP("this machine or kernel has no landing pads (BTI)");
+	start(&c);
+	c.in.insn = (uintptr_t)call;
+	stop(&c, &held);
+	T_EQ(sdi_get_regs(c.pid, &r), 0);
+	r.u.pstate |= BTYPE;
+	T_EQ(sdi_set_regs(c.pid, &r), 0);
+	T_MUST(!sdi_inject_begin(&c.in));
+	T_EQ(sdi_inject_call(&c.in, SYS_getppid, (const uint64_t[3]){ 0 }, 0), getpid());
+	sdi_inject_end(&c.in);
+	it_is_as_it_was(&c);
+	T_OK(c.in.saved.u.pstate & BTYPE);
+	sdi_release(&c.target, &held);
+	it_runs_on();
+	end(&c);
+}
+#else
+static void a_call_right_after_a_jump(void)
+{
+	T_SKIP("only on arm64");
+}
+#endif
+
 int main(void)
 {
 	sigset_t chld;
@@ -145,7 +210,9 @@ int main(void)
 		      0);
 	T_MUST(rounds != MAP_FAILED);
 	alarm(50);
+	T_RUN(an_instruction_begins_where_one_can);
 	T_RUN(a_call_that_is_late);
 	T_RUN(a_call_in_a_frozen_cgroup);
+	T_RUN(a_call_right_after_a_jump);
 	return t_done();
 }

@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Registers of aarch64: see arch/arch.h. */
 #define SDI_SYSCALL_INSN "\x01\x00\x00\xd4"	/* svc #0 */
+#define SDI_INSN_ALIGN 4
 #define SDI_ARG0_IS_LOST 1
 
 struct sdi_regs {
 	struct user_regs_struct u;
 };
 
+/*
+ * BTYPE says that it has just jumped: in a page that is guarded (BTI; the vdso since Linux 5.8) anything
+ * but a landing pad would be a SIGILL then.
+ */
 static inline void sdi_regs_call(struct sdi_regs *r, uint64_t pc, long nr, const uint64_t a[3])
 {
+	enum { PSR_BTYPE_MASK = 0xc00 };
+
+	r->u.pstate &= ~(uint64_t)PSR_BTYPE_MASK;
 	r->u.pc = pc;
 	r->u.regs[8] = nr;
 	r->u.regs[0] = a[0];

@@ -4,6 +4,7 @@
  * only backends that need none are used.
  */
 #define SDI_SYSCALL_INSN ""
+#define SDI_INSN_ALIGN 1
 #define SDI_ARG0_IS_LOST 0
 
 struct sdi_regs {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Registers of x86_64: see arch/arch.h. */
 #define SDI_SYSCALL_INSN "\x0f\x05"	/* syscall */
+#define SDI_INSN_ALIGN 1
 #define SDI_ARG0_IS_LOST 0
 
 struct sdi_regs {
