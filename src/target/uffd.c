@@ -31,11 +31,12 @@ enum {
 };
 
 #define STOP_TIMEOUT_NS 5000000000ull
+#define NO_VICTIM { .in.mem = -1, .maps = -1, .pidfd = -1, .table = -1 }
 
 /* One thread, everything that can be opened before it is stopped. */
 struct victim {
 	struct sdi_inject in;
-	int maps, pidfd;
+	int maps, pidfd, table;	/* the last: its /proc/TID/fd */
 	uint64_t begin_by_ns;	/* give up making a userfaultfd in it; 0: never */
 };
 
@@ -44,6 +45,7 @@ static void close_victim(struct victim *v)
 	sdi_cleanup_fd(&v->in.mem);
 	sdi_cleanup_fd(&v->maps);
 	sdi_cleanup_fd(&v->pidfd);
+	sdi_cleanup_fd(&v->table);
 }
 
 static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret)
@@ -59,6 +61,8 @@ static int open_victim(const struct sdi_target *t, pid_t tid, struct victim *ret
 	if (ret->in.mem < 0 || ret->maps < 0)
 		return sdi_fail(errno, "cannot open the memory of thread %d: %s", tid,
 				sdi_strerror(errno));
+	snprintf(path, sizeof(path), "task/%d/fd", tid);
+	ret->table = openat(t->procfd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	/* A thread may have a descriptor table of its own: ask for the thread's. */
 	ret->pidfd = syscall(SYS_pidfd_open, tid, FLAG_PIDFD_THREAD);
 	if (ret->pidfd < 0)
@@ -80,7 +84,7 @@ static int open_victim_patiently(const struct sdi_target *t, pid_t tid, struct v
 
 	for (int ms = 0; ms < PATIENCE_MS && err == -EOPNOTSUPP && !ret->in.insn; ms++) {
 		close_victim(ret);
-		*ret = (struct victim){ .in.mem = -1, .maps = -1, .pidfd = -1 };
+		*ret = (struct victim)NO_VICTIM;
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		err = open_victim(t, tid, ret);
 	}
@@ -110,14 +114,42 @@ static int explain_call(long err)
 	}
 }
 
-/* Did pidfd_getfd() find the right descriptor table? */
-static bool is_uffd(int fd)
+/* 1, 0, or -errno if it cannot be known. */
+static int is_uffd(int table, int fd)
 {
-	char path[32], link[64] = "";
+	char name[16], link[64] = "";
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return readlink(path, link, sizeof(link) - 1) > 0 &&
-	       !strcmp(link, "anon_inode:[userfaultfd]");
+	snprintf(name, sizeof(name), "%d", fd);
+	if (readlinkat(table, name, link, sizeof(link) - 1) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return !strcmp(link, "anon_inode:[userfaultfd]");
+}
+
+/*
+ * Take the new descriptor out of the stopped thread. pidfd_getfd() may not find it: before Linux 6.9 it
+ * looks into the table of the first thread. And other threads run, and may have closed that number, or put
+ * a file of their own there: that one must stay. What they do between the last look and the call that
+ * closes it, some microseconds, nothing prevents but a stop of all of them, which is worse.
+ */
+static int move_here(struct victim *v, int remote)
+{
+	int fd = syscall(SYS_pidfd_getfd, v->pidfd, remote, 0);
+	int err = errno;
+
+	if (is_uffd(v->table, remote))
+		sdi_inject_call(&v->in, SYS_close, (const uint64_t[3]){ remote }, 0);
+	return fd >= 0 ? fd : sdi_fail(EOPNOTSUPP, "pidfd_getfd: %s", sdi_strerror(err));
+}
+
+/* Did it find the right table? Takes a descriptor of ours or an error. */
+static int only_uffd(int moved)
+{
+	autoclose int fd = moved;
+	autoclose int own = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && is_uffd(own, fd) != 1)
+		return sdi_fail(EOPNOTSUPP, "its threads do not share their descriptors");
+	return fd >= 0 ? take_fd(&fd) : moved;
 }
 
 /*
@@ -126,30 +158,19 @@ static bool is_uffd(int fd)
  */
 static int take(struct victim *v, int *number)
 {
-	uint64_t arg[3] = { *number };
 	int err = sdi_inject_begin(&v->in);
 
 	if (err == -EOPNOTSUPP)
 		return sdi_fail(EOPNOTSUPP, "it runs 32-bit code, or changes its code");
 	if (err)
 		return sdi_fail(ESRCH, "it has ended");
-	long remote = sdi_inject_call(&v->in, SYS_userfaultfd, arg, v->begin_by_ns);
-	int fd = -1;
-	if (remote >= 0) {
-		fd = syscall(SYS_pidfd_getfd, v->pidfd, (int)remote, 0);
-		err = fd < 0 ? -errno : 0;
-		arg[0] = *number = remote;
-		sdi_inject_call(&v->in, SYS_close, arg, 0);	/* it must not keep that one */
-	}
+	long remote = sdi_inject_call(&v->in, SYS_userfaultfd, (const uint64_t[3]){ *number },
+				      v->begin_by_ns);
+	int fd = remote < 0 ? explain_call(remote) : move_here(v, remote);
 	sdi_inject_end(&v->in);
-	if (remote < 0)
-		return explain_call(remote);
-	if (fd < 0)
-		return sdi_fail(EOPNOTSUPP, "pidfd_getfd: %s", sdi_strerror(-err));
-	if (!is_uffd(fd)) {
-		close(fd);
-		return sdi_fail(EOPNOTSUPP, "its threads do not share their descriptors");
-	}
+	fd = only_uffd(fd);
+	if (fd >= 0)
+		*number = remote;	/* else the next thread needs the flags */
 	return fd;
 }
 
@@ -257,7 +278,7 @@ static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
 static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 		     int (*fn)(struct victim *v, int *arg), int *arg, uint64_t *stop_ns)
 {
-	struct victim v = { .in.mem = -1, .maps = -1, .pidfd = -1 };
+	struct victim v = NO_VICTIM;
 	int ret = open_victim_patiently(t, c->tid, &v);
 
 	if (!ret) {
@@ -381,7 +402,7 @@ int sdi_take_uffd(const struct sdi_target *t, int flags, uint64_t *stop_ns)
 
 int sdi_borrow_uffd(pid_t tid, int flags)
 {
-	struct victim v = { .in.mem = -1, .maps = -1, .pidfd = -1 };
+	struct victim v = NO_VICTIM;
 	struct sdi_target t = { .pid = tid };
 	struct sdi_status s;
 	autoclose int procfd = -1;
