@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The registers of a stopped thread, as far as running one system call in it needs them. Each
- * CPU has a folder with one regs.h that defines the type and the functions listed here:
+ * CPU has a folder with a regs.h that defines the type and the functions listed here:
  *
  *	struct sdi_regs			what PTRACE_GETREGSET(NT_PRSTATUS) fills, whole
  *	SDI_SYSCALL_INSN		the bytes of the instruction that enters the kernel
@@ -16,6 +16,12 @@
  *	sdi_resume_32(tid)		both for a thread in 32-bit code
  *	SDI_ARG0_IS_LOST		1: that argument is not among the registers any more, and the kernel
  *					does not repeat the call by itself
+ *
+ * and a lost.h, or that of generic:
+ *
+ *	struct sdi_lost			what a system call takes of a thread that is not in one
+ *	sdi_lost_save(tid, l)		at a stop, before the call: keep it
+ *	sdi_lost_restore(tid, l)	at a stop after it, or without it: give it back
  */
 #ifndef SDI_ARCH_ARCH_H
 #define SDI_ARCH_ARCH_H
@@ -53,10 +59,13 @@ static inline bool sdi_call_can_go_on(long nr)
 }
 
 #if defined(__x86_64__)
+#include "arch/generic/lost.h"
 #include "arch/x86_64/regs.h"
 #elif defined(__aarch64__)
+#include "arch/aarch64/lost.h"
 #include "arch/aarch64/regs.h"
 #else
+#include "arch/generic/lost.h"
 #include "arch/generic/regs.h"
 #endif
 

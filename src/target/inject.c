@@ -203,6 +203,7 @@ int sdi_inject_begin(struct sdi_inject *in)
 	if (ptrace(PTRACE_SETSIGMASK, in->tid, sizeof(all), &all))
 		return -ESRCH;
 	abort_rseq(in);
+	sdi_lost_save(in->tid, &in->lost);
 	err = pause_dispatch(in);
 	if (err)
 		sdi_inject_end(in);
@@ -267,6 +268,7 @@ long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3], uint64
 void sdi_inject_end(struct sdi_inject *in)
 {
 	resume_dispatch(in);
+	sdi_lost_restore(in->tid, &in->lost);
 	sdi_set_regs(in->tid, &in->saved);
 	ptrace(PTRACE_SETSIGMASK, in->tid, sizeof(in->saved_mask), &in->saved_mask);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Run one system call in a thread that is traced and stopped, and leave it exactly as it was:
- * registers, signal mask, the system call it was in, restartable sequence.
+ * registers, also wide ones, signal mask, the system call it was in, restartable sequence.
  */
 #ifndef SDI_TARGET_INJECT_H
 #define SDI_TARGET_INJECT_H
@@ -21,6 +21,7 @@ struct sdi_inject {
 	int mem;		/* /proc/TID/mem, not owned */
 	uint64_t insn;		/* address of a system call instruction in it */
 	struct sdi_regs saved;
+	struct sdi_lost lost;
 	uint64_t saved_mask;
 	struct sdi_dispatch dispatch;
 };
