@@ -31,15 +31,20 @@ struct child {
 	struct sdi_inject in;
 };
 
-/* A child that counts, and never calls the kernel. */
-static void start(struct child *c)
+static void count(void)
+{
+	for (;;)
+		++*rounds;
+}
+
+/* A child that runs that, which never calls the kernel nor ends. */
+static void start_with(struct child *c, void (*run)(void))
 {
 	char path[32];
 
 	*c = (struct child){ .pid = t_fork() };
 	if (c->pid == 0)
-		for (;;)
-			++*rounds;
+		run();
 	snprintf(path, sizeof(path), "/proc/%d", c->pid);
 	c->procfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	c->mem = openat(c->procfd, "mem", O_RDONLY | O_CLOEXEC);
@@ -49,6 +54,11 @@ static void start(struct child *c)
 	c->in.insn = sdi_find_insn(maps, c->mem);
 	close(maps);
 	T_MUST(c->in.insn);
+}
+
+static void start(struct child *c)
+{
+	start_with(c, count);
 }
 
 static void end(struct child *c)
@@ -192,8 +202,41 @@ static void a_call_right_after_a_jump(void)
 	it_runs_on();
 	end(&c);
 }
+
+/* With what a system call that is to be made again returns, by chance. */
+static void look_like_a_call(void)
+{
+	__asm__ volatile("mov x0, #-514\n\tnop\n1:\tb 1b" ::: "x0");
+}
+
+static void a_thread_is_not_taken_for_one_in_a_call(void)
+{
+	struct sdi_held held;
+	struct sdi_regs r;
+	struct child c;
+
+	start_with(&c, look_like_a_call);
+	t_sleep_ms(50);
+	stop(&c, &held);
+	T_MUST(!sdi_inject_begin(&c.in));
+	T_EQ(sdi_inject_call(&c.in, SYS_getppid, (const uint64_t[3]){ 0 }, 0), getpid());
+	sdi_inject_end(&c.in);
+	it_is_as_it_was(&c);
+	sdi_release(&c.target, &held);
+	t_sleep_ms(50);
+	stop(&c, &held);
+	T_EQ(sdi_get_regs(c.pid, &r), 0);
+	T_EQ(r.u.regs[0], -514);
+	sdi_release(&c.target, &held);
+	end(&c);
+}
 #else
 static void a_call_right_after_a_jump(void)
+{
+	T_SKIP("only on arm64");
+}
+
+static void a_thread_is_not_taken_for_one_in_a_call(void)
 {
 	T_SKIP("only on arm64");
 }
@@ -214,5 +257,6 @@ int main(void)
 	T_RUN(a_call_that_is_late);
 	T_RUN(a_call_in_a_frozen_cgroup);
 	T_RUN(a_call_right_after_a_jump);
+	T_RUN(a_thread_is_not_taken_for_one_in_a_call);
 	return t_done();
 }

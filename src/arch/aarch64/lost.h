@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What an injected system call takes of a thread that is not in one, beside the registers of regs.h: of
- * the vectors Z all above 128 bits, the predicates P and FFR; and in streaming mode everything, with the
- * mode itself (Documentation/arch/arm64/sve.rst and sme.rst, fp_user_discard()). ZA and ZT0 are kept.
+ * What an injected system call takes of a thread that is not in one, beside the registers of regs.h: that
+ * it is in none; of the vectors Z all above 128 bits, the predicates P and FFR; and in streaming mode
+ * everything, with the mode itself (Documentation/arch/arm64/sve.rst and sme.rst, fp_user_discard()). ZA
+ * and ZT0 are kept.
  */
 #include <elf.h>
 #include <stdint.h>
@@ -27,6 +28,7 @@ struct sdi_lost_vectors {
 };
 
 struct sdi_lost {
+	int nr;		/* of the system call that it is in, -1: none */
 	int type;	/* SDI_NT_ARM_SVE or _SSVE, 0: nothing is lost */
 	size_t size;
 	bool has_fpmr;
@@ -72,8 +74,10 @@ static inline bool sdi_lost_read(pid_t tid, int type, struct sdi_lost *l)
 /* The thread has stopped, and nothing was injected yet. */
 static inline void sdi_lost_save(pid_t tid, struct sdi_lost *l)
 {
-	size_t size = sizeof(l->fpmr);
+	size_t nr_size = sizeof(l->nr), size = sizeof(l->fpmr);
 
+	if (sdi_regset(PTRACE_GETREGSET, tid, SDI_NT_ARM_SYSTEM_CALL, &l->nr, &nr_size))
+		l->nr = -1;
 	l->has_fpmr = false;
 	if (sdi_lost_read(tid, SDI_NT_ARM_SVE, l))
 		return;
@@ -84,19 +88,18 @@ static inline void sdi_lost_save(pid_t tid, struct sdi_lost *l)
 }
 
 /*
- * Once the call is over. This takes back PR_SVE_SET_VL_ONEXEC, a vector length that waits for the next
- * exec: the kernel does not tell it.
+ * Once the call is over. A thread that looks like being in one still would have it made again if x0 is like
+ * -ERESTARTSYS by chance, and would lose the vectors once more if preempted (before Linux 6.16 commit
+ * 398edaa12f9c). This takes back PR_SVE_SET_VL_ONEXEC, a vector length that waits for the next exec: the
+ * kernel does not tell it.
  */
 static inline void sdi_lost_restore(pid_t tid, const struct sdi_lost *l)
 {
-	int none = -1;
-	size_t size = sizeof(none), regs_size = l->size, fpmr_size = sizeof(l->fpmr);
+	size_t nr_size = sizeof(l->nr), size = l->size, fpmr_size = sizeof(l->fpmr);
 
-	if (!l->type)
-		return;
-	sdi_regset(PTRACE_SETREGSET, tid, l->type, (void *)&l->v, &regs_size);
+	if (l->type)
+		sdi_regset(PTRACE_SETREGSET, tid, l->type, (void *)&l->v, &size);
 	if (l->has_fpmr)
 		sdi_regset(PTRACE_SETREGSET, tid, SDI_NT_ARM_FPMR, (void *)&l->fpmr, &fpmr_size);
-	/* Where it looks like in a call it loses them once more if preempted (commit 398edaa12f9c, 6.16) */
-	sdi_regset(PTRACE_SETREGSET, tid, SDI_NT_ARM_SYSTEM_CALL, &none, &size);
+	sdi_regset(PTRACE_SETREGSET, tid, SDI_NT_ARM_SYSTEM_CALL, (void *)&l->nr, &nr_size);
 }
