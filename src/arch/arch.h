@@ -16,6 +16,11 @@
  *	sdi_resume_32(tid)		both for a thread in 32-bit code
  *	SDI_ARG0_IS_LOST		1: that argument is not among the registers any more, and the kernel
  *					does not repeat the call by itself
+ *	sdi_regs_again(r)		at a stop before a system call instruction, where the kernel has put
+ *					it back to make the call again: with what error had it ended? 0: not
+ *					known, or the kernel sees to it when the thread runs on
+ *	sdi_regs_arg0(r)		its first argument
+ *	sdi_regs_fail(r, err)		the same call as it ended with that error
  *
  * and a lost.h, or that of generic:
  *

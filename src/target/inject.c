@@ -11,9 +11,13 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "target/threads.h"
 
-enum { INSN_SIZE = sizeof(SDI_SYSCALL_INSN) - 1 };
+enum {
+	INSN_SIZE = sizeof(SDI_SYSCALL_INSN) - 1,
+	END_TIMEOUT_NS = 1000000000,
+};
 
 /* buf is a copy of memory from the beginning of a page on. NULL: none. */
 static const char *first_insn(const char *buf, size_t n)
@@ -185,15 +189,28 @@ static void resume_dispatch(struct sdi_inject *in)
 		set_dispatch(in->tid, &in->dispatch);
 }
 
-int sdi_inject_begin(struct sdi_inject *in)
+static void put_back(struct sdi_inject *in)
+{
+	resume_dispatch(in);
+	sdi_set_regs(in->tid, &in->saved);
+	ptrace(PTRACE_SETSIGMASK, in->tid, sizeof(in->saved_mask), &in->saved_mask);
+}
+
+static bool at_insn(const struct sdi_inject *in, uint64_t address)
 {
 	char insn[INSN_SIZE + 1];
+
+	return pread(in->mem, insn, INSN_SIZE, address) == INSN_SIZE &&
+	       !memcmp(insn, SDI_SYSCALL_INSN, INSN_SIZE);
+}
+
+int sdi_inject_begin(struct sdi_inject *in)
+{
 	int err = sdi_get_regs(in->tid, &in->saved);
 
 	if (err)
 		return err;
-	if (pread(in->mem, insn, INSN_SIZE, in->insn) != INSN_SIZE ||
-	    memcmp(insn, SDI_SYSCALL_INSN, INSN_SIZE))
+	if (!at_insn(in, in->insn))
 		return -EOPNOTSUPP;
 	if (ptrace(PTRACE_GETSIGMASK, in->tid, sizeof(in->saved_mask), &in->saved_mask))
 		return -ESRCH;
@@ -204,9 +221,10 @@ int sdi_inject_begin(struct sdi_inject *in)
 		return -ESRCH;
 	abort_rseq(in);
 	sdi_lost_save(in->tid, &in->lost);
+	in->called = false;
 	err = pause_dispatch(in);
 	if (err)
-		sdi_inject_end(in);
+		put_back(in);
 	return err;
 }
 
@@ -262,13 +280,36 @@ long sdi_inject_call(struct sdi_inject *in, long nr, const uint64_t a[3], uint64
 		err = -ECANCELED;
 	if (!err)
 		err = sdi_get_regs(in->tid, &r);
+	in->called |= !err;
 	return err ? err : sdi_regs_result(&r);
+}
+
+/* The error of the call that the kernel is going to make again for the thread, or 0. */
+static int own_error(struct sdi_inject *in)
+{
+	return at_insn(in, *sdi_regs_pc(&in->saved)) ? sdi_regs_again(&in->saved) : 0;
+}
+
+/*
+ * If a signal handler is to run now, that call has to return EINTR instead. The kernel saw to that while
+ * the thread was in the stop that broke it off, but does not know of it any more after ours. So it gets to
+ * see the end of it once more: one more call of ours begins with the same first argument, which is the one
+ * that the kernel remembers, and ends with that error. PTRACE_DETACH makes it look (signal_wake_up()).
+ */
+static bool end_again(struct sdi_inject *in)
+{
+	const uint64_t a[3] = { sdi_regs_arg0(&in->saved) };
+	int err = in->let_go && in->called ? own_error(in) : 0;
+
+	if (!err || sdi_inject_call(in, SYS_getpid, a, sdi_now_ns() + END_TIMEOUT_NS) < 0)
+		return false;
+	sdi_regs_fail(&in->saved, err);
+	return true;
 }
 
 void sdi_inject_end(struct sdi_inject *in)
 {
-	resume_dispatch(in);
-	sdi_lost_restore(in->tid, &in->lost);
-	sdi_set_regs(in->tid, &in->saved);
-	ptrace(PTRACE_SETSIGMASK, in->tid, sizeof(in->saved_mask), &in->saved_mask);
+	if (!end_again(in))
+		sdi_lost_restore(in->tid, &in->lost);
+	put_back(in);
 }

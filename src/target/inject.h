@@ -6,6 +6,7 @@
 #ifndef SDI_TARGET_INJECT_H
 #define SDI_TARGET_INJECT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,6 +21,8 @@ struct sdi_inject {
 	pid_t tid;
 	int mem;		/* /proc/TID/mem, not owned */
 	uint64_t insn;		/* address of a system call instruction in it */
+	bool let_go;		/* the thread runs on by PTRACE_DETACH afterwards */
+	bool called;		/* something was injected */
 	struct sdi_regs saved;
 	struct sdi_lost lost;
 	uint64_t saved_mask;
@@ -30,7 +33,7 @@ struct sdi_inject {
 uint64_t sdi_find_insn(int maps, int mem);
 
 /*
- * Make ready: save all state and block signals. tid, mem, insn are set. 0, -ESRCH, or
+ * Make ready: save all state and block signals. tid, mem, insn, let_go are set. 0, -ESRCH, or
  * -EOPNOTSUPP (32-bit code; the instruction is not there any more): nothing was changed then.
  */
 int sdi_inject_begin(struct sdi_inject *in);

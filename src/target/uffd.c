@@ -287,6 +287,7 @@ static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 
 		ret = stop_one(t, c, &held);
 		if (!ret) {
+			v.in.let_go = true;
 			v.begin_by_ns = sdi_now_ns() + STOP_TIMEOUT_NS;
 			ret = fn(&v, arg);
 			sdi_release(t, &held);

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Signals that arrive while softdirty attaches and detaches: each is delivered, once, in order. */
+/*
+ * Signals that arrive while softdirty attaches and detaches: each is delivered, once, in order, and
+ * interrupts the call that it has to.
+ */
+#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -18,7 +23,7 @@
 #define MAX_SECONDS 20			/* on a slow machine */
 
 struct shared {
-	_Atomic uint32_t n, out_of_order, last[2], usr1;
+	_Atomic uint32_t n, out_of_order, last[2], interrupted;
 	_Atomic bool stop;
 };
 static struct shared *shared;
@@ -258,6 +263,78 @@ static void stop_and_continue_meanwhile(void)
 	T_EQ(t_wait(&tg), 0);
 }
 
+static void on_usr1(int signo)
+{
+}
+
+static long op_read_for_ever(long fd, long b, long c, long d)
+{
+	struct sigaction sa = { .sa_handler = on_usr1 };	/* no SA_RESTART */
+	char byte;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	while (!shared->stop)
+		if (read((int)fd, &byte, 1) < 0 && errno == EINTR)
+			atomic_fetch_add(&shared->interrupted, 1);
+	return 0;
+}
+
+/* Only then does a signal have to interrupt it. Stopped, it is in no call. */
+static bool is_reading(pid_t pid, uint64_t deadline)
+{
+	char path[64], text[256];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	for (; t_now() < deadline; usleep(100))
+		if (t_read_file(path, text, sizeof(text)) > 0 && isdigit(text[0]) &&
+		    atoi(text) == SYS_read)
+			return true;
+	return false;
+}
+
+static bool is_interrupted(pid_t pid)
+{
+	uint32_t before = shared->interrupted;
+	uint64_t deadline = t_now() + 10000000000u;
+
+	if (!is_reading(pid, deadline) || kill(pid, SIGUSR1))
+		return false;
+	while (shared->interrupted == before && t_now() < deadline)
+		usleep(200);
+	return shared->interrupted != before;
+}
+
+/* The kernel decides about that in the stop already on arm64, and the injected calls come after it. */
+static void a_signal_meanwhile_interrupts_a_call(void)
+{
+	uint64_t end = t_deadline(4);
+	T_TARGET tg;
+	int fds[2], n = 0;
+	pid_t attacher;
+
+	new_shared();
+	T_MUST(!pipe(fds));
+	tg = t_start();
+	t_post(&tg, op_read_for_ever, fds[0], 0, 0);
+	attacher = t_fork();
+	if (attacher == 0)
+		for (;;) {
+			struct softdirty *sd;
+
+			if (!softdirty_open(tg.pid, NULL, &sd))
+				softdirty_close(sd);
+		}
+	while (t_now() < end && T_OK(is_interrupted(tg.pid)))
+		n++;
+	t_kill(attacher);
+	t_note("%d signals", n);
+	shared->stop = true;
+	T_EQ(write(fds[1], "x", 1), 1);
+	T_EQ(t_wait(&tg), 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -266,5 +343,6 @@ int main(void)
 	T_RUN(a_stopped_target_stays_stopped);
 	T_RUN(the_parent_sees_no_stop);
 	T_RUN(stop_and_continue_meanwhile);
+	T_RUN(a_signal_meanwhile_interrupts_a_call);
 	return t_done();
 }

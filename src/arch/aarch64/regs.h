@@ -56,6 +56,43 @@ static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
 }
 
 /*
+ * It may also be about to make that call for the first time. So that must not matter: not connect(), where
+ * EINTR says that it goes on by itself, and not a sleep that is to tell how much is left. Nor futex():
+ * it has several such errors, and some of its operations never return EINTR.
+ */
+static inline int sdi_regs_again(const struct sdi_regs *r)
+{
+	enum { ERESTARTSYS = 512, ERESTARTNOHAND = 514 };
+	const uint64_t *x = (const uint64_t *)r->u.regs;
+
+	switch (x[8]) {
+	case __NR_read: case __NR_readv: case __NR_write: case __NR_writev: case __NR_recvfrom:
+	case __NR_recvmsg: case __NR_sendto: case __NR_sendmsg: case __NR_accept:
+	case __NR_accept4: case __NR_wait4: case __NR_waitid: case __NR_flock: case __NR_fcntl:
+		return -ERESTARTSYS;
+	case __NR_ppoll: case __NR_pselect6: case __NR_rt_sigsuspend: case __NR_msgrcv:
+	case __NR_msgsnd:
+		return -ERESTARTNOHAND;
+	case __NR_nanosleep:
+		return !x[1] || x[1] == x[0] ? -ERESTARTNOHAND : 0;
+	case __NR_clock_nanosleep:
+		return !x[3] || x[3] == x[2] ? -ERESTARTNOHAND : 0;
+	}
+	return 0;
+}
+
+static inline uint64_t sdi_regs_arg0(const struct sdi_regs *r)
+{
+	return r->u.regs[0];
+}
+
+static inline void sdi_regs_fail(struct sdi_regs *r, int err)
+{
+	r->u.regs[0] = err;
+	r->u.pc += sizeof(SDI_SYSCALL_INSN) - 1;
+}
+
+/*
  * Nothing is done for AArch32, where the numbers are others and the instruction may have two bytes: there
  * such a call returns EINTR, see softdirty(7).
  */

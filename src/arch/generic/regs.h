@@ -44,3 +44,17 @@ static inline void sdi_regs_resume(struct sdi_regs *r, uint64_t arg0)
 static inline void sdi_resume_32(pid_t tid)
 {
 }
+
+static inline int sdi_regs_again(const struct sdi_regs *r)
+{
+	return 0;
+}
+
+static inline uint64_t sdi_regs_arg0(const struct sdi_regs *r)
+{
+	return 0;
+}
+
+static inline void sdi_regs_fail(struct sdi_regs *r, int err)
+{
+}

@@ -75,3 +75,17 @@ static inline void sdi_resume_32(pid_t tid)
 		if (calls[i] == (int)r.u.orig_rax)
 			ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, rax), r.u.rax);
 }
+
+static inline int sdi_regs_again(const struct sdi_regs *r)
+{
+	return 0;
+}
+
+static inline uint64_t sdi_regs_arg0(const struct sdi_regs *r)
+{
+	return 0;
+}
+
+static inline void sdi_regs_fail(struct sdi_regs *r, int err)
+{
+}
