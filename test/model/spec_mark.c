@@ -75,6 +75,14 @@ void spec_mark_failed(struct spec *s)
 	s->lost_again = true;
 }
 
+/* Freed lazily, it may be empty by now; and so it was, as memory that was cut off and grown again. */
+static bool may_be_zero_again(const struct spec_page *p, const struct spec_snapshot *snap)
+{
+	static const struct spec_data zero;
+
+	return p->unknown && p->unsure && !snap->unknown && !memcmp(&snap->data, &zero, sizeof(zero));
+}
+
 /* Where contents are compared, what is as it was may stay unsaid. */
 static bool same_content(const struct spec *s, const struct spec_page *p, int mark)
 {
@@ -89,7 +97,7 @@ static bool same_content(const struct spec *s, const struct spec_page *p, int ma
 	    snap->vma.object == p->vma.object && snap->vma.off == p->vma.off)
 		return true;
 	if (p->unknown || snap->unknown)
-		return !(p->stored & 1 << mark);
+		return !(p->stored & 1 << mark) || may_be_zero_again(p, snap);
 	return !memcmp(&snap->data, &now, sizeof(now));
 }
 
