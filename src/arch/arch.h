@@ -63,6 +63,21 @@ static inline bool sdi_call_can_go_on(long nr)
 	return false;
 }
 
+/* Waits that the kernel takes up again after any stop, as if nothing had been. */
+static inline bool sdi_call_is_taken_up(long nr)
+{
+	switch (nr) {
+#ifdef __NR_poll
+	case __NR_poll: case __NR_select: case __NR_pause:
+#endif
+	case __NR_ppoll: case __NR_pselect6: case __NR_futex: case __NR_nanosleep:
+	case __NR_clock_nanosleep: case __NR_rt_sigsuspend: case __NR_wait4: case __NR_waitid:
+	case __NR_restart_syscall:
+		return true;
+	}
+	return false;
+}
+
 #if defined(__x86_64__)
 #include "arch/generic/lost.h"
 #include "arch/x86_64/regs.h"

@@ -67,7 +67,12 @@ static int disturbance(const struct sdi_target *t, pid_t tid, char state)
 		return 1;
 	if (text[0] < '0' || text[0] > '9')
 		return 0;	/* "running", or -1: stopped outside a system call */
-	return sdi_call_can_go_on(strtol(text, NULL, 10)) ? 2 : 0;
+	long nr = strtol(text, NULL, 10);
+
+	if (sdi_call_is_taken_up(nr))
+		return 0;
+	/* Others than these may have asked a file server of FUSE, which is told of the stop. */
+	return sdi_call_can_go_on(nr) ? 2 : 4;
 }
 
 static bool is_dead(const struct sdi_target *t, pid_t tid, struct sdi_status *ret)
