@@ -26,7 +26,6 @@
 #include "uapi/syscalls.h"
 #include "wire/place.h"
 
-
 /* Descriptors of whoever started us, that would live as long as we do. */
 static void close_inherited(void)
 {
