@@ -4,35 +4,19 @@
  * threads of it allocate, a thread is cancelled. The target must not stay stopped for any of these.
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <locale.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "fault.h"
 #include "keeper/keep.h"
-
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
-
-static bool moves(const struct k_target *t, unsigned ms)
-{
-	uint64_t before = k_progress(t);
-
-	for (unsigned i = 0; i < ms && k_progress(t) < before + 3; i++)
-		t_sleep_ms(1);
-	return k_progress(t) >= before + 3;
-}
+#include "seccomp.h"
+#include "uapi/syscalls.h"
 
 /* --- it forks ------------------------------------------------------------------------------- */
 
@@ -65,9 +49,9 @@ static void a_child_of_a_killed_host(bool shared)
 	if (host == 0)
 		freeze_and_fork(&t, shared, ready[1]);
 	T_MUST(read(ready[0], &child, sizeof(child)) == sizeof(child));
-	T_OK(!moves(&t, 50));
+	T_OK(!k_moves(&t, 50));
 	t_kill(host);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	kill(child, SIGKILL);
 	close(ready[0]);
 	close(ready[1]);
@@ -107,7 +91,7 @@ static void a_cancelled_thread_goes_through(void)
 		f_nap(f_random(1500000));
 		pthread_cancel(thread);
 		pthread_join(thread, NULL);
-		T_OK(moves(&t, 5000));
+		T_OK(k_moves(&t, 5000));
 	}
 	softdirty_close(sd);
 	k_end(&t);
@@ -128,20 +112,6 @@ static void *allocate(void *none)
 	return NULL;
 }
 
-/* As in some containers: the call that fetches the descriptor is forbidden, so there is an error to word. */
-static bool forbid_getfd(void)
-{
-	struct sock_filter f[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_getfd, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { .len = 4, .filter = f };
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, 2, &prog);
-}
-
 /* In a process of its own: the filter stays, and so do the threads. */
 static void open_among_threads(pid_t pid)
 {
@@ -150,7 +120,8 @@ static void open_among_threads(pid_t pid)
 
 	mallopt(M_ARENA_MAX, 1);
 	setlocale(LC_ALL, "C.UTF-8");		/* sentences are looked up in any locale but "C" */
-	if (!forbid_getfd())
+	/* As in some containers: the descriptor cannot be fetched, so there is an error to word. */
+	if (t_filter(SYS_pidfd_getfd, SECCOMP_RET_ERRNO | EPERM, 0))
 		_exit(77);
 	for (int i = 0; i < 2; i++)
 		pthread_create(&thread, NULL, allocate, NULL);
@@ -177,7 +148,7 @@ static void a_helper_waits_for_no_lock_of_its_host(void)
 	if (status < 0)
 		t_kill(host);
 	k_load(&t);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	k_end(&t);
 }
 

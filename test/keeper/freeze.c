@@ -12,35 +12,23 @@
 
 #include "keep.h"
 
-static bool moves(const struct k_target *t, unsigned ms)
-{
-	uint64_t before = k_progress(t);
-
-	for (unsigned i = 0; i < ms; i++) {
-		t_sleep_ms(1);
-		if (k_progress(t) > before + 2)
-			return true;
-	}
-	return false;
-}
-
 static void frozen_until_thaw(void)
 {
 	struct k_target t = k_start();
 	struct softdirty *sd = k_must_open(t.pid);
 
 	k_load(&t);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	T_EQ(softdirty_freeze(sd), 0);
-	T_OK(!moves(&t, 50));
+	T_OK(!k_moves(&t, 50));
 	T_EQ(softdirty_freeze(sd), -EBUSY);
-	T_OK(!moves(&t, 50));
+	T_OK(!k_moves(&t, 50));
 	softdirty_thaw(sd);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	softdirty_thaw(sd);
 	T_EQ(softdirty_freeze(sd), 0);
 	softdirty_close(sd);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	sd = k_must_open(t.pid);
 	softdirty_stop(sd);
 	softdirty_close(sd);
@@ -54,12 +42,12 @@ static void frozen_reads_are_final(void)
 
 	k_load(&t);
 	T_EQ(softdirty_clear(sd, NULL), 0);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	T_EQ(softdirty_freeze(sd), 0);
 	T_EQ(k_read(sd, NULL, SOFTDIRTY_READ_CLEAR, &t, NULL), K_PAGES);
 	T_EQ(k_read(sd, NULL, SOFTDIRTY_READ_CLEAR, &t, NULL), 0);
 	softdirty_thaw(sd);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	T_OK(k_read(sd, NULL, 0, &t, NULL) > 0);
 	softdirty_stop(sd);
 	softdirty_close(sd);
@@ -107,9 +95,9 @@ static void a_killed_client_thaws(void)
 		pause();
 	}
 	T_MUST(read(ready[0], &c, 1) == 1);
-	T_OK(!moves(&t, 50));
+	T_OK(!k_moves(&t, 50));
 	t_kill(pid);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	T_EQ(softdirty_freeze(sd), 0);
 	softdirty_thaw(sd);
@@ -130,11 +118,11 @@ static void a_killed_keeper_does_not_thaw(void)
 	T_EQ(softdirty_clear(sd, NULL), 0);
 	T_EQ(softdirty_freeze(sd), 0);
 	k_kill_keeper(k_keeper(sd));
-	T_OK(!moves(&t, 50));
+	T_OK(!k_moves(&t, 50));
 	/* A new keeper may be unable to attach to what we trace. Never does it say clean. */
 	int pages = k_read(sd, NULL, 0, &t, NULL);
 	T_OK(pages == -1 || pages == K_PAGES);
-	T_OK(!moves(&t, 50));
+	T_OK(!k_moves(&t, 50));
 	/* One that could attach knows who holds the target: others wait, as before. */
 	pid_t pid = pages > 0 ? t_fork() : -1;
 	if (pid == 0) {
@@ -147,7 +135,7 @@ static void a_killed_keeper_does_not_thaw(void)
 	int status = 0;
 	T_OK(pid < 0 || waitpid(pid, &status, 0) == pid);
 	T_EQ(status, 0);
-	T_OK(moves(&t, 5000));
+	T_OK(k_moves(&t, 5000));
 	T_EQ(k_read(sd, NULL, 0, &t, NULL), K_PAGES);
 	softdirty_stop(sd);
 	softdirty_close(sd);

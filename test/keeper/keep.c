@@ -137,6 +137,15 @@ uint64_t k_progress(const struct k_target *t)
 	return round;
 }
 
+bool k_moves(const struct k_target *t, unsigned ms)
+{
+	uint64_t before = k_progress(t);
+
+	for (unsigned i = 0; i < ms && k_progress(t) < before + 3; i++)
+		t_sleep_ms(1);
+	return k_progress(t) >= before + 3;
+}
+
 void k_load(const struct k_target *t)
 {
 	uint64_t before = k_progress(t);

@@ -6,6 +6,7 @@
 #ifndef KEEP_H
 #define KEEP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -31,6 +32,7 @@ void k_write(const struct k_target *t, unsigned page);	/* and wait until it is d
 void k_exec(const struct k_target *t);			/* it calls exec and sleeps */
 void k_load(const struct k_target *t);			/* it writes all pages for ever */
 uint64_t k_progress(const struct k_target *t);		/* rounds of k_load() so far */
+bool k_moves(const struct k_target *t, unsigned ms);	/* three rounds more, within ms? */
 void k_end(struct k_target *t);
 
 /* Through a keeper; 0 or -errno. */

@@ -5,22 +5,19 @@
  * has seen to what it finds.
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "seccomp.h"
 #include "target.h"
+#include "uapi/syscalls.h"
 
-enum { PIDFD_GETFD = 438, CONTINUE = 1 /* SECCOMP_USER_NOTIF_FLAG_CONTINUE, Linux 5.5 */ };
+enum { CONTINUE = 1 /* SECCOMP_USER_NOTIF_FLAG_CONTINUE, Linux 5.5 */ };
 
 struct shared {
 	_Atomic int number;	/* where a thread of the target is to put a file of its own; -1: nowhere */
@@ -80,28 +77,13 @@ struct attaching {
 	_Atomic bool done;
 };
 
-static int listen_to_pidfd_getfd(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PIDFD_GETFD, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
-
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-			      SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
-	return fd < 0 ? -errno : fd;
-}
-
 static void *attach(void *arg)
 {
 	struct attaching *at = arg;
 	struct softdirty *sd = NULL;
 
-	at->listener = listen_to_pidfd_getfd();
+	at->listener = t_filter(SYS_pidfd_getfd, SECCOMP_RET_USER_NOTIF,
+				SECCOMP_FILTER_FLAG_NEW_LISTENER);
 	if (at->listener > 0) {
 		at->err = softdirty_open(at->pid, NULL, &sd);
 		softdirty_close(sd);

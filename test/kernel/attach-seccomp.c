@@ -4,40 +4,20 @@
  * where it may not, softdirty refuses or falls back and says why. It never lets the filter kill.
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "seccomp.h"
 #include "target.h"
-
-/* userfaultfd ends as the action says, everything else is allowed. */
-static int filter(uint32_t action, unsigned flags)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, action),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { sizeof(code) / sizeof(code[0]), code };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return -errno;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog) ? -errno : 0;
-}
 
 static long op_filter(long action, long b, long c, long d)
 {
-	return filter((uint32_t)action, 0);
+	return t_filter(SYS_userfaultfd, (uint32_t)action, 0);
 }
 
 /* Tracked if the backend can, else refused with a sentence that names seccomp; never harmed. */
@@ -100,9 +80,9 @@ static int filters_for_all(void *arg)
 {
 	struct timespec ts = { 0, 400000000 };
 
-	filter(SECCOMP_RET_ALLOW, 0);
+	t_filter(SYS_userfaultfd, SECCOMP_RET_ALLOW, 0);
 	syscall(SYS_nanosleep, &ts, NULL);
-	return filter(SECCOMP_RET_KILL_PROCESS, SECCOMP_FILTER_FLAG_TSYNC);
+	return t_filter(SYS_userfaultfd, SECCOMP_RET_KILL_PROCESS, SECCOMP_FILTER_FLAG_TSYNC);
 }
 
 static long op_filter_meanwhile(long a, long b, long c, long d)

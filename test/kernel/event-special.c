@@ -13,6 +13,7 @@
 
 #include "target.h"
 #include "uapi/pagemap_scan.h"
+#include "uapi/syscalls.h"
 
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
@@ -26,12 +27,6 @@
 #ifndef UFFD_FEATURE_WP_ASYNC
 #define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
 #endif
 
 /* Letters of the whole mapping with that name, false if there is none. */

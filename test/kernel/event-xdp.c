@@ -72,20 +72,6 @@ static long op_alg(long a, long b, long c, long d)
 	return fd < 0 ? -errno : fd;
 }
 
-/* What was written while something may have been on its way is said again. */
-static void socket_that_decrypts(void)
-{
-	T_TARGET tg = t_begin(4);
-	long fd = t_call(&tg, op_alg);
-
-	if (fd < 0)
-		T_SKIP("no AF_ALG here (%s)", strerror((int)-fd));
-	t_call(&tg, t_op_write, t_page(&tg, 1));
-	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "-D--");
-	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_CARRIED);
-	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "-D--");
-}
-
 /* Connected to itself, so that it may become one of kernel TLS. */
 static long op_tls(long a, long b, long c, long d)
 {
@@ -105,17 +91,28 @@ static long op_tls(long a, long b, long c, long d)
 	return fd;
 }
 
-static void socket_of_kernel_tls(void)
+/* What was written while something may have been on its way is said again. */
+static void decrypts(t_fn *open_socket, const char *what)
 {
 	T_TARGET tg = t_begin(4);
-	long fd = t_call(&tg, op_tls);
+	long fd = t_call(&tg, open_socket);
 
 	if (fd < 0)
-		T_SKIP("no TLS in this kernel (%s)", strerror((int)-fd));
+		T_SKIP("no %s (%s)", what, strerror((int)-fd));
 	t_call(&tg, t_op_write, t_page(&tg, 1));
 	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "-D--");
 	T_EQ(t_reason(&tg, NULL, 1), SOFTDIRTY_REASON_CARRIED);
 	T_STREQ(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "-D--");
+}
+
+static void socket_that_decrypts(void)
+{
+	decrypts(op_alg, "AF_ALG here");
+}
+
+static void socket_of_kernel_tls(void)
+{
+	decrypts(op_tls, "TLS in this kernel");
 }
 
 static void any_other_socket_changes_nothing(void)
