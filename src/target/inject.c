@@ -24,7 +24,7 @@ static const char *first_insn(const char *buf, size_t n)
 {
 	const char *at = buf;
 
-	while (INSN_SIZE && (at = memmem(at, buf + n - at, SDI_SYSCALL_INSN, INSN_SIZE))) {
+	while (INSN_SIZE > 0 && (at = memmem(at, buf + n - at, SDI_SYSCALL_INSN, INSN_SIZE))) {
 		if ((at - buf) % SDI_INSN_ALIGN == 0)
 			return at;
 		at++;

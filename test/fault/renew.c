@@ -55,8 +55,10 @@ static void a_renewed_mapping_stays_whole(void)
 		      0);
 	T_MUST(shared != MAP_FAILED);
 	pid_t pid = t_fork();
-	for (; pid == 0;)
-		renew(&seed);
+	if (pid == 0) {
+		for (;;)
+			renew(&seed);
+	}
 	T_MUST(!softdirty_open(pid, NULL, &sd));
 	for (int i = 0; i < ROUNDS; i++) {
 		T_EQ(softdirty_read(sd, NULL, SOFTDIRTY_READ_CLEAR, 0, 0, &r, &n), 0);

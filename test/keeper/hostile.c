@@ -310,8 +310,8 @@ static void lies_are_not_believed(void)
 	struct sdi_place p;
 	bool stale;
 
-	T_MUST(!sdi_place_open(true, &p) && !softdirty_open(t.pid, NULL, &local) &&
-	       !softdirty_info(local, &info));
+	T_MUST(!sdi_place_open(true, &p));
+	T_MUST(!softdirty_open(t.pid, NULL, &local) && !softdirty_info(local, &info));
 	struct sdi_place_name name = sdi_place_name(info.pid, info.start_time);
 	softdirty_close(local);
 	unsetenv("SOFTDIRTY_BACKEND");	/* the liar claims to have another one */

@@ -268,7 +268,8 @@ static void the_second_of_two_trackers_knows_nothing(void)
 	if (t_backend() != T_WP_ASYNC)
 		T_SKIP("only a userfaultfd owns mappings");
 	t_map_touched(&tg, 4);
-	T_MUST(!softdirty_open(tg.pid, NULL, &first) && !softdirty_open(tg.pid, NULL, &second));
+	T_MUST(!softdirty_open(tg.pid, NULL, &first));
+	T_MUST(!softdirty_open(tg.pid, NULL, &second));
 	T_EQ(softdirty_clear(first, NULL), 0);
 	T_EQ(softdirty_clear(second, NULL), 0);
 	t_call(&tg, t_op_write, t_page(&tg, 1));
