@@ -46,15 +46,23 @@ static int clear(const struct sdi_soft *s)
 	return write(s->clear_refs, "4", 1) == 1 ? 0 : -errno;
 }
 
-/* Of all who can write while the target is stopped: not of this thread, which is not. */
+/*
+ * Of all who can write while the target is stopped: not of this thread, which is not. A count faults itself
+ * in memory that was just cleared, and so does the kernel whenever it puts this thread on a CPU
+ * (rseq). Such a fault must not come between the two numbers.
+ */
 static int count_faults(struct sdi_soft_round *r, uint64_t *ret)
 {
 	const struct sdi_target *t = &r->tr->target;
-	uint64_t process = 0, ours = 0, kernel = 0;
-	int err = t->self ? sdi_task_faults(AT_FDCWD, "/proc/thread-self/stat", &ours) : 0;
+	uint64_t process = 0, ours, again = 0, kernel = 0;
+	int err;
 
-	if (!err)
+	do {
+		ours = again;
 		err = sdi_fault_count(t, &process);
+		if (!err && t->self)
+			err = sdi_task_faults(AT_FDCWD, "/proc/thread-self/stat", &again);
+	} while (!err && ours != again);
 	/* One that has ended may have written before. */
 	if (!err && sdi_vhost_faults(&r->vhost, &kernel))
 		r->vhost.unknown = true;
@@ -77,7 +85,6 @@ static int clear_twice(struct sdi_soft_round *r)
  */
 static int read_and_clear(struct sdi_soft_round *r)
 {
-	const struct sdi_target *t = &r->tr->target;
 	uint64_t before = 0, after = 0, end = 0;
 	int err = 0;
 
@@ -93,9 +100,6 @@ static int read_and_clear(struct sdi_soft_round *r)
 	if (err)
 		return err;
 	err = clear_twice(r);
-	/* In our own process a count itself faults, on memory that was just cleared; a second one not. */
-	if (!err && t->self)
-		err = count_faults(r, &end);
 	if (!err)
 		err = count_faults(r, &end);
 	r->lost |= err || r->vhost.unknown || end != before;
