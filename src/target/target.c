@@ -210,6 +210,11 @@ bool sdi_status_ended(const struct sdi_status *s)
 	return s->state == 'Z' || s->state == 'X' || !s->memory;
 }
 
+bool sdi_thread_lives(const struct sdi_target *t, pid_t tid, struct sdi_status *ret)
+{
+	return !sdi_thread_status(t, tid, ret) && !sdi_status_ended(ret);
+}
+
 struct living {
 	const struct sdi_target *t;
 	struct sdi_status *status;
@@ -220,7 +225,7 @@ static int is_live(void *arg, pid_t tid)
 {
 	const struct living *l = arg;
 
-	return sdi_thread_status(l->t, tid, l->status) || sdi_status_ended(l->status) ? 0 : tid;
+	return sdi_thread_lives(l->t, tid, l->status) ? tid : 0;
 }
 
 /* A thread that is not dead, and its status; or -ESRCH. */

@@ -110,4 +110,7 @@ int sdi_target_status(const struct sdi_target *t, struct sdi_status *ret);
 /* The same of one thread. */
 int sdi_thread_status(const struct sdi_target *t, pid_t tid, struct sdi_status *ret);
 
+/* Has the thread not ended? Then *ret is its status. */
+bool sdi_thread_lives(const struct sdi_target *t, pid_t tid, struct sdi_status *ret);
+
 #endif

@@ -75,17 +75,12 @@ static int disturbance(const struct sdi_target *t, pid_t tid, char state)
 	return sdi_call_can_go_on(nr) ? 2 : 4;
 }
 
-static bool is_dead(const struct sdi_target *t, pid_t tid, struct sdi_status *ret)
-{
-	return sdi_thread_status(t, tid, ret) || sdi_status_ended(ret);
-}
-
 static int consider(void *arg, pid_t tid)
 {
 	struct picking *p = arg;
 	struct sdi_status s;
 
-	if (is_dead(p->t, tid, &s))
+	if (!sdi_thread_lives(p->t, tid, &s))
 		return 0;
 	struct sdi_candidate c = { .tid = tid, .seccomp = s.seccomp, .tracer = s.tracer };
 	c.rank = disturbance(p->t, tid, s.state) + (s.seccomp > 0 ? 16 : 0) + (s.tracer ? 64 : 0);
@@ -117,7 +112,7 @@ int sdi_seize(const struct sdi_target *t, pid_t tid, unsigned long options)
 		return 0;
 	if (errno != EPERM)
 		return -errno;
-	return is_dead(t, tid, &s) ? -ESRCH : -EPERM;
+	return sdi_thread_lives(t, tid, &s) ? -EPERM : -ESRCH;
 }
 
 int sdi_wait_status(pid_t tid, uint64_t deadline_ns, int *status)

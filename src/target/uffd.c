@@ -237,26 +237,12 @@ static int seize(const struct sdi_target *t, const struct sdi_candidate *c)
 	return c->seccomp > 0 && geteuid() != 0 ? filtered() : 0;	/* not stopped in vain */
 }
 
-/*
- * Not to be stopped in vain. Each half of an entry of its auxiliary vector has 32 bits then, so that a value
- * stands where otherwise the upper half of a type would be.
- */
-static bool is_32_bit(const struct sdi_target *t)
-{
-	autoclose int fd = openat(t->procfd, "auxv", O_RDONLY | O_CLOEXEC);
-	uint64_t first = 0;
-
-	return fd >= 0 && read(fd, &first, sizeof(first)) == sizeof(first) && first >> 32;
-}
-
 static int stop_one(const struct sdi_target *t, const struct sdi_candidate *c,
 		    struct sdi_held *held)
 {
 	/* It would stop, but not go on to make our call (cgroup v2, Linux 5.2). */
 	if (sdi_cgroup_frozen(t, c->tid))
 		return sdi_fail(EOPNOTSUPP, "its control group is frozen: thaw it first (cgroup.freeze)");
-	if (is_32_bit(t))
-		return sdi_fail(EOPNOTSUPP, "it is a 32-bit process");
 	int err = seize(t, c);
 	if (err)
 		return err;
@@ -298,6 +284,18 @@ static int in_thread(const struct sdi_target *t, const struct sdi_candidate *c,
 	return ret;
 }
 
+/*
+ * Not to be stopped in vain. Each half of an entry of its auxiliary vector has 32 bits then, so that a value
+ * stands where otherwise the upper half of a type would be.
+ */
+static bool is_32_bit(const struct sdi_target *t)
+{
+	autoclose int fd = openat(t->procfd, "auxv", O_RDONLY | O_CLOEXEC);
+	uint64_t first = 0;
+
+	return fd >= 0 && read(fd, &first, sizeof(first)) == sizeof(first) && first >> 32;
+}
+
 /* The same in the thread that it disturbs least; in the next if that does not work. */
 static int in_best_thread(const struct sdi_target *t, int (*fn)(struct victim *v, int *arg),
 			  int *arg, uint64_t *stop_ns)
@@ -305,6 +303,8 @@ static int in_best_thread(const struct sdi_target *t, int (*fn)(struct victim *v
 	struct sdi_candidate c[MAX_TRIES];
 	int ret = -ESRCH;
 
+	if (is_32_bit(t))
+		return sdi_fail(EOPNOTSUPP, "it is a 32-bit process");
 	/* Ended is only the last one that was tried: others may live, until none is found. */
 	for (int round = 0; ret == -ESRCH && round < MAX_TRIES; round++) {
 		int n = sdi_pick_threads(t, c, MAX_TRIES);

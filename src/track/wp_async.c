@@ -126,6 +126,16 @@ static int wp_probe(struct sdi_why *why)
 	return err;
 }
 
+/* Waits for what is about to go away: a millisecond, *patience times; then false. */
+static bool wait_1ms(unsigned *patience)
+{
+	if (!*patience)
+		return false;
+	--*patience;
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	return true;
+}
+
 /* Is it a helper of ours, which is done in a moment, even if whoever started it was killed? */
 static bool is_helper(pid_t pid)
 {
@@ -138,26 +148,22 @@ static bool is_helper(pid_t pid)
 
 static int wait_for_helper(const struct sdi_target *t, struct sdi_status *ret)
 {
-	enum { PATIENCE_MS = 1000 };
+	unsigned patience = 1000;
 	int err = sdi_status_read(t->procfd, "status", ret);
 
-	for (int ms = 0; !err && ret->tracer && is_helper(ret->tracer) && ms < PATIENCE_MS; ms++) {
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	while (!err && ret->tracer && is_helper(ret->tracer) && wait_1ms(&patience))
 		err = sdi_status_read(t->procfd, "status", ret);
-	}
 	return err;
 }
 
 /* One that a helper of somebody else's has just made there is gone in a moment. */
 static int wait_for_uffd(const struct sdi_target *t)
 {
-	enum { PATIENCE_MS = 100 };
+	unsigned patience = 100;
 	int ret = sdi_target_has_uffd(t);
 
-	for (int ms = 0; ret == 1 && ms < PATIENCE_MS; ms++) {
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	while (ret == 1 && wait_1ms(&patience))
 		ret = sdi_target_has_uffd(t);
-	}
 	return ret;
 }
 
@@ -216,13 +222,11 @@ static bool is_tracked(struct sdi_tracker *tr)
 /* One whose holder was just killed is let go in a moment. */
 static bool stays_tracked(struct sdi_tracker *tr)
 {
-	enum { PATIENCE_MS = 100 };
+	unsigned patience = 100;
 	bool ret = is_tracked(tr);
 
-	for (int ms = 0; ret && ms < PATIENCE_MS; ms++) {
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	while (ret && wait_1ms(&patience))
 		ret = is_tracked(tr);
-	}
 	return ret;
 }
 
