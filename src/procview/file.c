@@ -6,12 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "emulate/emulate.h"
 #include "procview/borrow.h"
 #include "procview/caller.h"
@@ -250,6 +253,23 @@ static void reply_count(fuse_req_t req, ssize_t n)
 		fuse_reply_write(req, n);
 }
 
+/*
+ * A thread that clears its own process may not have come to sleep yet, where it shares a CPU with us.
+ * Awake it might be reading another file of ours, straight into its memory, and all that it wrote
+ * would be said once more.
+ */
+static void let_it_sleep(const struct file *f, pid_t tid)
+{
+	char path[64], text[8];
+
+	snprintf(path, sizeof(path), "%s/task/%d/syscall", f->proc, tid);
+	for (int i = 0; i < 10; i++) {
+		if (sdi_read_text(AT_FDCWD, path, text, sizeof(text)) <= 0 || text[0] != 'r')
+			break;	/* of another process; or not "running" */
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+}
+
 void fs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
 	      struct fuse_file_info *fi)
 {
@@ -257,6 +277,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	ssize_t n;
 
 	if (!native && fs_kind(ino) == FS_CLEAR_REFS && sdi_clear_refs_number(buf, size) == 4) {
+		let_it_sleep(f, fuse_req_ctx(req)->pid);
 		int err = watched_clear(f->w);
 
 		reply_count(req, err ? err : (ssize_t)MIN(size, (size_t)SDI_CLEAR_REFS_MAX));

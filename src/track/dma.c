@@ -167,7 +167,7 @@ static void add_mount(struct looking *l, unsigned id, bool internal)
 			return;
 		}
 	if (l->n_mounts == ARRAY_SIZE(l->mounts))
-		l->dma->in_flight = true;
+		l->dma->by_threads = true;
 	else
 		l->mounts[l->n_mounts++] = (struct sdi_mount){ .id = id, .internal = internal };
 }
@@ -185,10 +185,10 @@ static void look_at_file(struct looking *l, const char *fd, const char *link)
 	int err = sdi_fdinfo_read(l->fdinfo, fd, &info);
 
 	if (err) {
-		l->dma->in_flight |= !is_gone(-err);
+		l->dma->by_threads |= !is_gone(-err);
 		return;
 	}
-	l->dma->in_flight |= !!(info.flags & O_DIRECT);
+	l->dma->by_threads |= !!(info.flags & O_DIRECT);
 	if (is_readable(info.flags))
 		add_mount(l, info.mount, is_internal(link));
 }
@@ -201,12 +201,12 @@ static void look_at_file(struct looking *l, const char *fd, const char *link)
  */
 static void look_at_mounts(struct looking *l)
 {
-	if (l->dma->in_flight)
+	if (l->dma->in_flight || l->dma->by_threads)
 		return;
 	sdi_mounts_find(l->target, l->mounts, l->n_mounts);
 	for (size_t i = 0; i < l->n_mounts; i++)
-		l->dma->in_flight |= l->mounts[i].reads == SDI_READS_DIRECT ||
-				     (!l->mounts[i].reads && !l->mounts[i].internal);
+		l->dma->by_threads |= l->mounts[i].reads == SDI_READS_DIRECT ||
+				      (!l->mounts[i].reads && !l->mounts[i].internal);
 }
 
 /*

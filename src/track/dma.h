@@ -13,8 +13,9 @@
 #include "target/target.h"
 
 struct sdi_dma {
-	bool in_flight;		/* direct I/O, AIO, io_uring, pinned memory or a debugger: a write that
-				 * began in one interval may land in the next */
+	bool in_flight;		/* AIO, io_uring, pinned memory or a debugger: a write that began in one
+				 * interval may land in the next */
+	bool by_threads;	/* so may one that a thread waits for: files that are read directly */
 	bool unknown_pins;	/* memory is pinned for long, or is an io_uring, and nobody says where */
 };
 

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/io.h"
+#include "target/idle.h"
 #include "target/pagemap.h"
 #include "track/choose.h"
 #include "track/dma.h"
@@ -131,8 +132,12 @@ static int look(struct sdi_tracker *tr)
 	return 0;
 }
 
-/* Looked at after the scan: a transfer that begins before the scan is seen. */
-static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
+/*
+ * Looked at after the scan: a transfer that begins before the scan is seen. Not in flight is what only a
+ * thread could have begun, if all have slept since before the scan.
+ */
+static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, const struct sdi_idle *before,
+		   struct sdi_ranges *found)
 {
 	struct sdi_dma dma;
 	int err = sdi_dma_look(&tr->target, &tr->maps, tr->frozen, tr->asker, &dma, found);
@@ -141,6 +146,8 @@ static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_rang
 	if (!err && dma.unknown_pins)
 		err = sdi_push_untracked(tr, tr->from, tr->to, SOFTDIRTY_REASON_PINNED,
 					 SOFTDIRTY_ZERO, found);
+	if (!err && how == SDI_TAKE && dma.by_threads && !dma.in_flight)
+		dma.in_flight = !sdi_idle_since(&tr->target, before);
 	size_t n = found->n;	/* with what is pinned: it may be let go before the next look */
 	if (!err)
 		err = sdi_carry_push(&tr->carry, found);
@@ -152,10 +159,13 @@ static int add_dma(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_rang
 /* What happened since the last SDI_TAKE, in order and only where something is mapped. */
 static int collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi_ranges *found)
 {
-	int err = tr->backend->collect(tr, how, found);
+	struct sdi_idle idle = { 0 };
 
+	if (how == SDI_TAKE)
+		sdi_idle_look(&tr->target, &idle);
+	int err = tr->backend->collect(tr, how, found);
 	if (!err)
-		err = add_dma(tr, how, found);
+		err = add_dma(tr, how, &idle, found);
 	if (!err)
 		err = sdi_ranges_sort(found);
 	if (!err)

@@ -253,6 +253,46 @@ static void io_uring_reads(void)
 	in_flight(op_uring);
 }
 
+static long op_open_direct(long a, long b, long c, long d)
+{
+	char path[64];
+	int fd = t_temp_file(path), direct = -1;
+
+	if (fd >= 0)
+		direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	unlink(path);
+	close(fd);
+	return direct < 0 ? -errno : direct;
+}
+
+/* A page is said again for as long as a read may be in flight: not when all threads slept. */
+static void a_file_for_direct_reads_and_nobody_who_reads(void)
+{
+	enum { TRIES = 5 };
+	T_TARGET tg = t_begin(4);
+	int tries = 0;
+
+	/* Before they look, the others stop the target: it wakes up. */
+	if (t_backend() != T_WP_ASYNC)
+		T_SKIP("only wp-async lets the threads sleep on");
+	if (t_call(&tg, op_open_direct) < 0)
+		T_SKIP("no direct I/O here");
+	/* Our target wakes up by itself now and then, too; then it takes seconds until all was said. */
+	for (bool again = true; again && tries < TRIES; tries++) {
+		for (int i = 0; tries && i < 200; i++) {
+			if (!strcmp(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----"))
+				break;
+			t_sleep_ms(100);
+		}
+		t_call(&tg, t_op_write, t_page(&tg, 1));
+		t_sleep_ms(10);
+		T_OK(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR)[1] == 'D');
+		again = strcmp(t_pages(&tg, NULL, SOFTDIRTY_READ_CLEAR), "----");
+	}
+	t_note("%d tries", tries);
+	T_OK(tries < TRIES);
+}
+
 int main(void)
 {
 	t_need_backend();
@@ -260,5 +300,6 @@ int main(void)
 	T_RUN(direct_reads_through_a_table_of_descriptors_of_a_thread);
 	T_RUN(aio_reads);
 	T_RUN(io_uring_reads);
+	T_RUN(a_file_for_direct_reads_and_nobody_who_reads);
 	return t_done();
 }

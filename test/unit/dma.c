@@ -208,19 +208,19 @@ static void a_file_that_cannot_be_looked_at_may_be_direct(void)
 	uint64_t n;
 
 	put_fd(&p, 5, "/dev/null", OPEN);
-	T_OK(!look(&p, 0, &n).in_flight);
+	T_OK(!look(&p, 0, &n).by_threads);
 	put(&p, "fdinfo/5", "flags:\t02\n");
-	T_OK(look(&p, 0, &n).in_flight);	/* no kernel says only that */
+	T_OK(look(&p, 0, &n).by_threads);	/* no kernel says only that */
 	T_MUST(!unlinkat(p.dir, "fdinfo/5", 0));
-	T_OK(!look(&p, 0, &n).in_flight);	/* closed meanwhile */
+	T_OK(!look(&p, 0, &n).by_threads);	/* closed meanwhile */
 	T_MUST(!symlinkat("5", p.dir, "fdinfo/5"));
-	T_OK(look(&p, 0, &n).in_flight);
+	T_OK(look(&p, 0, &n).by_threads);
 	T_MUST(!unlinkat(p.dir, "fdinfo/5", 0) && !mkdirat(p.dir, "fdinfo/5", 0700));
-	T_OK(look(&p, 0, &n).in_flight);
+	T_OK(look(&p, 0, &n).by_threads);
 	end(&p);
 }
 
-static bool in_flight(const char *link, unsigned flags, unsigned mount)
+static struct sdi_dma with_file(const char *link, unsigned flags, unsigned mount)
 {
 	struct process p = begin();
 	char info[64];
@@ -234,31 +234,39 @@ static bool in_flight(const char *link, unsigned flags, unsigned mount)
 	    "39 31 0:47 / /i rw - fusectl x rw\n40 31 0:48 / /j rw - nfs4 x:/fuse rw\n");
 	snprintf(info, sizeof(info), "pos:\t0\nflags:\t0%o\nmnt_id:\t%u\nino:\t3\n", flags, mount);
 	put_fd(&p, 5, link, info);
-	bool ret = look(&p, 0, &n).in_flight;
+	struct sdi_dma ret = look(&p, 0, &n);
 	end(&p);
 	return ret;
+}
+
+static bool by_threads(const char *link, unsigned flags, unsigned mount)
+{
+	struct sdi_dma dma = with_file(link, flags, mount);
+
+	T_OK(!dma.in_flight);
+	return dma.by_threads;
 }
 
 /* Without O_DIRECT, as they may do it on their own. */
 static void files_of_file_systems_that_read_directly(void)
 {
 	for (unsigned mount = 31; mount <= 40; mount++)
-		if (!T_OK(in_flight("/x", O_RDWR, mount) == (mount >= 32 && mount <= 38)))
+		if (!T_OK(by_threads("/x", O_RDWR, mount) == (mount >= 32 && mount <= 38)))
 			t_note("mount %u", mount);
-	T_OK(in_flight("/x", O_RDWR | O_DIRECT, 31));
-	T_OK(in_flight("/dev/null", O_RDONLY, 33));
-	T_OK(!in_flight("/x", O_WRONLY | O_APPEND, 33));
-	T_OK(!in_flight("/x", O_PATH, 33) && !in_flight("/x", O_DIRECTORY, 33));
+	T_OK(by_threads("/x", O_RDWR | O_DIRECT, 31));
+	T_OK(by_threads("/dev/null", O_RDONLY, 33));
+	T_OK(!by_threads("/x", O_WRONLY | O_APPEND, 33));
+	T_OK(!by_threads("/x", O_PATH, 33) && !by_threads("/x", O_DIRECTORY, 33));
 }
 
 static void files_whose_mount_nobody_lists(void)
 {
 	unsigned none = 4000000001;
 
-	T_OK(in_flight("/x", O_RDONLY, none));
-	T_OK(!in_flight("/x", O_WRONLY, none));
-	T_OK(!in_flight("/memfd:x (deleted)", O_RDWR, none));
-	T_OK(!in_flight("/dev/pts/3", O_RDWR, none));
+	T_OK(by_threads("/x", O_RDONLY, none));
+	T_OK(!by_threads("/x", O_WRONLY, none));
+	T_OK(!by_threads("/memfd:x (deleted)", O_RDWR, none));
+	T_OK(!by_threads("/dev/pts/3", O_RDWR, none));
 }
 
 /* Opened for whatever: the addresses of buffers are in the commands. */
@@ -270,10 +278,10 @@ static void devices_that_take_commands(void)
 					  "/dev/loop0", "/sda" };
 
 	for (size_t i = 0; i < sizeof(yes) / sizeof(*yes); i++)
-		if (!T_OK(in_flight(yes[i], O_WRONLY, 31)))
+		if (!T_OK(with_file(yes[i], O_WRONLY, 31).in_flight))
 			t_note("%s", yes[i]);
 	for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++)
-		if (!T_OK(!in_flight(no[i], O_RDWR, 31)))
+		if (!T_OK(!with_file(no[i], O_RDWR, 31).in_flight))
 			t_note("%s", no[i]);
 }
 
@@ -286,7 +294,7 @@ static void a_mount_that_only_we_know(void)
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	long long mount = t_proc_number(path, "mnt_id");
 	T_MUST(mount > 0);
-	T_EQ(in_flight("/x", O_RDONLY, (unsigned)mount), mount >= 32 && mount <= 38);
+	T_EQ(by_threads("/x", O_RDONLY, (unsigned)mount), mount >= 32 && mount <= 38);
 	close(fd);
 }
 
@@ -297,11 +305,11 @@ static void more_mounts_than_there_is_room_for(void)
 	uint64_t n;
 
 	for (int i = 0; i <= 64; i++) {
-		T_OK(!look(&p, 0, &n).in_flight);
+		T_OK(!look(&p, 0, &n).by_threads);
 		snprintf(info, sizeof(info), "flags:\t00\nmnt_id:\t%u\n", 4000000001u + i);
 		put_fd(&p, 5 + i, "/memfd:x (deleted)", info);
 	}
-	T_OK(look(&p, 0, &n).in_flight);
+	T_OK(look(&p, 0, &n).by_threads);
 	end(&p);
 }
 
