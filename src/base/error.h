@@ -19,8 +19,9 @@ void sdi_fail_forget(void);
 const char *sdi_last_error(void);
 
 /*
- * As strerror(), without its locks: that translates in most locales, and so calls malloc(). For helpers,
- * which are copies of processes that may have more threads. Never NULL.
+ * As strerror(), without its locks: that translates in most locales, and so calls malloc(). Helpers are
+ * copies of processes that may have more threads, and whoever calls the library may be in the middle of
+ * malloc() itself. Never NULL.
  */
 const char *sdi_strerror(int err);
 

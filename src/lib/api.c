@@ -55,7 +55,7 @@ static void begin(struct softdirty *sd)
 static int done(int ret)
 {
 	if (ret < 0 && !sdi_fail_seen())
-		return sdi_fail(-ret, "%s", strerror(-ret));
+		return sdi_fail(-ret, "%s", sdi_strerror(-ret));
 	if (ret >= 0)
 		sdi_fail_forget();
 	return ret;

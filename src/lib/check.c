@@ -24,7 +24,7 @@ static int check_all(const struct sdi_target *t, size_t *n)
 		if (!err && t)
 			err = b[i]->suits(t, &why[i]);
 		if (err == -ESRCH || err == -EPERM)
-			return sdi_fail(-err, "%s", why[i].text[0] ? why[i].text : strerror(-err));
+			return sdi_fail(-err, "%s", why[i].text[0] ? why[i].text : sdi_strerror(-err));
 		list[i] = (struct softdirty_backend){ b[i]->name, !err, why[i].text };
 	}
 	*n = i;

@@ -92,7 +92,7 @@ static int ask(struct sdi_client *c, const struct sdi_request *rq, const int *fd
 		sdi_client_hang_up(c);
 		if (err != -EPIPE)
 			return sdi_fail(-err, "cannot talk to its keeper (process %d): %s",
-					c->keeper, strerror(-err));
+					c->keeper, sdi_strerror(-err));
 	}
 	return sdi_fail(EIO, "its keepers end as soon as they start");
 }

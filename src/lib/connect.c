@@ -106,7 +106,7 @@ static int find(struct sdi_client *c, const struct sdi_place *place)
 		return sock;
 	if (sock < 0)
 		return sdi_fail(-sock, "cannot connect to %s/%s.sock: %s", place->path, name.text,
-				strerror(-sock));
+				sdi_strerror(-sock));
 	return greet(c, &sock);
 }
 
@@ -148,15 +148,15 @@ static int start(struct sdi_client *c, const struct sdi_place *place)
 	int sv[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
-		return sdi_fail(errno, "socketpair: %s", strerror(errno));
+		return sdi_fail(errno, "socketpair: %s", sdi_strerror(errno));
 	autoclose int ours = sv[0], theirs = sv[1];
 	int err = send_start(c, ours, place->dir);
 	if (err)
-		return sdi_fail(-err, "cannot prepare a keeper: %s", strerror(-err));
+		return sdi_fail(-err, "cannot prepare a keeper: %s", sdi_strerror(-err));
 	err = sdi_spawn_keeper(command_of(c), c->target.pid, theirs);
 	if (err)
 		return sdi_fail(-err, "cannot start its keeper %s: %s (is it installed? "
-				"SOFTDIRTY_COMMAND names another)", command_of(c), strerror(-err));
+				"SOFTDIRTY_COMMAND names another)", command_of(c), sdi_strerror(-err));
 	close(take_fd(&theirs));
 	if (wait_start(ours, &reply))
 		return sdi_fail(EIO, "its keeper %s ended before it could begin", command_of(c));

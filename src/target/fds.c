@@ -53,10 +53,15 @@ struct tables {
 	pid_t last;		/* whose was looked at last */
 };
 
-/* Where that cannot be asked (CONFIG_KCMP, a seccomp filter) they are taken for one. */
+/*
+ * Where that cannot be asked (CONFIG_KCMP, a seccomp filter) they are taken for one. Not if one of them has
+ * ended meanwhile: the other's may be looked at by nobody else.
+ */
 static bool is_same(pid_t a, pid_t b)
 {
-	return syscall(SYS_kcmp, a, b, KCMP_FILES, 0, 0) <= 0;
+	long ret = syscall(SYS_kcmp, a, b, KCMP_FILES, 0, 0);
+
+	return !ret || (ret < 0 && errno != ESRCH);
 }
 
 static bool has_ended(const struct sdi_target *t, pid_t tid)

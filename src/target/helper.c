@@ -55,7 +55,7 @@ int sdi_helper_start(void (*fn)(const void *arg, int sock), const void *arg,
 	sigset_t all, old;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
-		return sdi_fail(errno, "socketpair: %s", strerror(errno));
+		return sdi_fail(errno, "socketpair: %s", sdi_strerror(errno));
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	/* clone(0): fork without an exit signal and without the host's atfork handlers. */
@@ -67,7 +67,7 @@ int sdi_helper_start(void (*fn)(const void *arg, int sock), const void *arg,
 	close(sv[1]);
 	if (pid < 0) {
 		close(sv[0]);
-		return sdi_fail(err, "cannot start a helper process: %s", strerror(err));
+		return sdi_fail(err, "cannot start a helper process: %s", sdi_strerror(err));
 	}
 	*ret = (struct sdi_helper){ .pid = pid, .sock = sv[0] };
 	return 0;

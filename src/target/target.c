@@ -25,6 +25,9 @@
 #ifndef OPEN_TREE_CLONE
 #define OPEN_TREE_CLONE 1
 #endif
+#ifndef OPEN_TREE_CLOEXEC
+#define OPEN_TREE_CLOEXEC O_CLOEXEC
+#endif
 
 /* Numbers of a stat file from field `first` on. Field 2 is the name, which may hold anything,
  * also ") R 1"; none of the later ones can. */
@@ -282,7 +285,7 @@ static int identify(int procfd, pid_t pid, bool self)
 	if (err == -ENOENT || err == -ESRCH)
 		return sdi_fail(ESRCH, "no such process");
 	if (err)
-		return sdi_fail(-err, "cannot read /proc/%d/status: %s", pid, strerror(-err));
+		return sdi_fail(-err, "cannot read /proc/%d/status: %s", pid, sdi_strerror(-err));
 	if (st.kernel_thread)
 		return sdi_fail(EINVAL, "it is a kernel thread");
 	if (!self && st.tgid != pid)
@@ -295,7 +298,7 @@ static int identify(int procfd, pid_t pid, bool self)
 static int no_proc(pid_t pid, int err)
 {
 	if (err != ENOENT)
-		return sdi_fail(err, "cannot open /proc/%d: %s", pid, strerror(err));
+		return sdi_fail(err, "cannot open /proc/%d: %s", pid, sdi_strerror(err));
 	if (kill(pid, 0) && errno == ESRCH)
 		return sdi_fail(ESRCH, "no such process");
 	return sdi_fail(EPERM, "/proc hides it (not mounted, or hidepid)");
@@ -326,11 +329,11 @@ int sdi_target_open(pid_t pid, struct sdi_target *ret)
 
 	autoclose int pidfd = syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0 && no_room(errno))
-		return sdi_fail(errno, "cannot open a descriptor of it: %s", strerror(errno));
+		return sdi_fail(errno, "cannot open a descriptor of it: %s", sdi_strerror(errno));
 	/* Read last: procfd still answers, so the pid was not reused before pidfd was opened. */
 	uint64_t start_time = sdi_start_time(procfd);
 	if (!start_time && no_room(errno))
-		return sdi_fail(errno, "cannot read its start time: %s", strerror(errno));
+		return sdi_fail(errno, "cannot read its start time: %s", sdi_strerror(errno));
 	if (!start_time)
 		return sdi_fail(ESRCH, "no such process");
 	*ret = (struct sdi_target){ pid, self, take_fd(&pidfd), take_fd(&procfd), start_time };
@@ -348,7 +351,8 @@ void sdi_target_close(struct sdi_target *t)
 static int open_below(pid_t pid, const char *name, int flags)
 {
 	char path[128];
-	autoclose int proc = syscall(SYS_open_tree, AT_FDCWD, "/proc", OPEN_TREE_CLONE);
+	autoclose int proc = syscall(SYS_open_tree, AT_FDCWD, "/proc",
+				     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (proc < 0)
 		return sdi_fail(EBUSY, "its /proc files are covered (end: softdirty mount --over)");

@@ -47,7 +47,7 @@ static int attach(struct sdi_tracker *tr, const struct sdi_backend *b, struct sd
 	if (tr->pagemap < 0) {
 		int err = tr->pagemap == -EACCES ? EPERM : -tr->pagemap;
 
-		sdi_why(why, "cannot open its pagemap: %s%s", strerror(err),
+		sdi_why(why, "cannot open its pagemap: %s%s", sdi_strerror(err),
 			err == EPERM ? sdi_who_may() : "");
 		tr->pagemap = -1;
 		return sdi_fail(err, "%s", why->text);
@@ -103,7 +103,7 @@ static int need_descriptors(const struct sdi_tracker *tr)
 	}
 	while (n > 0)
 		sdi_cleanup_fd(&fd[--n]);
-	return err ? sdi_fail(err, "too few descriptors are free: %s", strerror(err)) : 0;
+	return err ? sdi_fail(err, "too few descriptors are free: %s", sdi_strerror(err)) : 0;
 }
 
 /* Did it call exec meanwhile? Then it was the old memory that the backend had trouble with. */

@@ -56,7 +56,7 @@ static int hash_collect(struct sdi_tracker *tr, enum sdi_collect how, struct sdi
 static int hash_probe(struct sdi_why *why)
 {
 	if (access("/proc/self/pagemap", R_OK) || access("/proc/self/mem", R_OK)) {
-		sdi_why(why, "/proc has no pagemap or mem: %s", strerror(errno));
+		sdi_why(why, "/proc has no pagemap or mem: %s", sdi_strerror(errno));
 		return -EOPNOTSUPP;
 	}
 	sdi_why(why, "compares the content of all pages: always works, slow");
@@ -69,7 +69,7 @@ static int hash_suits(const struct sdi_target *t, struct sdi_why *why)
 
 	if (mem >= 0)
 		return 0;
-	sdi_why(why, "cannot open its memory: %s%s", strerror(-mem),
+	sdi_why(why, "cannot open its memory: %s%s", sdi_strerror(-mem),
 		mem == -EACCES || mem == -EPERM ? sdi_who_may() : "");
 	return mem == -EACCES ? -EPERM : mem;
 }
@@ -96,7 +96,7 @@ static int hash_attach(struct sdi_tracker *tr, struct sdi_why *why)
 	tr->attach_ns = 0;
 	tr->state = h;
 	int err = sdi_content_open(&tr->target, &h->content);
-	return err ? sdi_fail(-err, "cannot open its memory: %s", strerror(-err)) : 0;
+	return err ? sdi_fail(-err, "cannot open its memory: %s", sdi_strerror(-err)) : 0;
 }
 
 const struct sdi_backend sdi_backend_hash = {

@@ -46,16 +46,16 @@ static int try_bits(volatile char *page)
 
 	if (pagemap < 0 || clear_refs < 0)
 		return sdi_fail(EOPNOTSUPP, "/proc/self/%s: %s",
-				pagemap < 0 ? "pagemap" : "clear_refs", strerror(errno));
+				pagemap < 0 ? "pagemap" : "clear_refs", sdi_strerror(errno));
 	for (int step = 0; step < 3; step++) {
 		if (step == 1 && write(clear_refs, "4", 1) != 1)
 			return sdi_fail(EOPNOTSUPP, "clear_refs refuses 4: %s "
-					"(CONFIG_MEM_SOFT_DIRTY is off)", strerror(errno));
+					"(CONFIG_MEM_SOFT_DIRTY is off)", sdi_strerror(errno));
 		if (step != 1)
 			*page = step + 1;
 		int err = is_dirty(pagemap, (void *)page, &got);
 		if (err)
-			return sdi_fail(EOPNOTSUPP, "cannot read the bits: %s", strerror(-err));
+			return sdi_fail(EOPNOTSUPP, "cannot read the bits: %s", sdi_strerror(-err));
 		if (got != want[step])
 			return sdi_fail(EOPNOTSUPP, got ? "tried it: clear_refs clears nothing" :
 					"tried it: a page just written reads clean "

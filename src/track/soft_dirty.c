@@ -229,7 +229,7 @@ static int soft_suits(const struct sdi_target *t, struct sdi_why *why)
 	struct sdi_status st;
 
 	if (fd < 0) {
-		sdi_why(why, "cannot open its clear_refs: %s%s", strerror(-fd),
+		sdi_why(why, "cannot open its clear_refs: %s%s", sdi_strerror(-fd),
 			fd == -EACCES || fd == -EPERM ? sdi_who_may() : "");
 		return fd == -EACCES ? -EPERM : fd;
 	}
@@ -305,13 +305,13 @@ static int soft_attach(struct sdi_tracker *tr, struct sdi_why *why)
 	s->clear_refs = sdi_target_openat(&tr->target, "clear_refs", O_WRONLY);
 	if (s->clear_refs < 0)
 		return sdi_fail(-s->clear_refs, "cannot open its clear_refs: %s",
-				strerror(-s->clear_refs));
+				sdi_strerror(-s->clear_refs));
 	int err = lock(s->clear_refs);
 	if (err)
 		return err;
 	err = sdi_content_open(&tr->target, &s->content);
 	if (err)
-		return sdi_fail(-err, "cannot open its memory: %s", strerror(-err));
+		return sdi_fail(-err, "cannot open its memory: %s", sdi_strerror(-err));
 	return try_stop(tr, why);
 }
 

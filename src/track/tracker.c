@@ -128,7 +128,7 @@ static int look(struct sdi_tracker *tr)
 	}
 	err = read_maps(tr);
 	if (err)
-		return sdi_fail(-err, "cannot read its mappings: %s", strerror(-err));
+		return sdi_fail(-err, "cannot read its mappings: %s", sdi_strerror(-err));
 	return 0;
 }
 
@@ -200,7 +200,7 @@ static int ask(struct sdi_tracker *tr, answer_fn *fn, const struct question *q)
 		if ((err || again) && q->how == SDI_TAKE)
 			everything(tr, SOFTDIRTY_REASON_LOST);
 		if (!again)
-			return err ? sdi_fail(-err, "reading its pages failed: %s", strerror(-err))
+			return err ? sdi_fail(-err, "reading its pages failed: %s", sdi_strerror(-err))
 				   : 0;
 	}
 	return sdi_fail(EAGAIN, "it calls exec all the time");

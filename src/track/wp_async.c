@@ -67,7 +67,7 @@ static int try_tracking(int uffd, int pagemap, volatile char *mem, struct sdi_wh
 	uint64_t n[3] = { 0 };
 
 	if (sdi_wp_register(uffd, start, end)) {
-		sdi_why(why, "userfaultfd refuses write protection: %s", strerror(errno));
+		sdi_why(why, "userfaultfd refuses write protection: %s", sdi_strerror(errno));
 		return -EOPNOTSUPP;
 	}
 	for (int i = 0; i < 3; i++) {
@@ -77,7 +77,7 @@ static int try_tracking(int uffd, int pagemap, volatile char *mem, struct sdi_wh
 			mem[0] = i;
 		int err = sdi_scan(pagemap, &anon_take, start, end, count_region, &n[i]);
 		if (err) {
-			sdi_why(why, "PAGEMAP_SCAN: %s (needs Linux 6.7)", strerror(-err));
+			sdi_why(why, "PAGEMAP_SCAN: %s (needs Linux 6.7)", sdi_strerror(-err));
 			return -EOPNOTSUPP;
 		}
 	}
@@ -100,7 +100,7 @@ static int wp_probe(struct sdi_why *why)
 	autoclose int uffd = syscall(SYS_userfaultfd, SDI_UFFD_FLAGS);
 
 	if (uffd < 0) {
-		sdi_why(why, "userfaultfd(): %s%s", strerror(errno),
+		sdi_why(why, "userfaultfd(): %s%s", sdi_strerror(errno),
 			errno == ENOSYS ? " (CONFIG_USERFAULTFD is off)" :
 			errno == EPERM ? " (seccomp filter or LSM policy of this process)" : "");
 		return -EOPNOTSUPP;
@@ -111,7 +111,7 @@ static int wp_probe(struct sdi_why *why)
 	}
 	autoclose int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0) {
-		sdi_why(why, "cannot open /proc/self/pagemap: %s%s", strerror(errno),
+		sdi_why(why, "cannot open /proc/self/pagemap: %s%s", sdi_strerror(errno),
 			errno == EACCES ? " (this process is not dumpable)" : "");
 		return -EOPNOTSUPP;
 	}

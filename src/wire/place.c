@@ -56,7 +56,7 @@ static int check_dir(int fd, const char *path)
 	struct stat st;
 
 	if (fstat(fd, &st))
-		return sdi_fail(errno, "cannot look at %s: %s", path, strerror(errno));
+		return sdi_fail(errno, "cannot look at %s: %s", path, sdi_strerror(errno));
 	if (st.st_uid != geteuid())
 		return sdi_fail(EPERM, "%s belongs to uid %u, not to %u: not used (set "
 				"XDG_RUNTIME_DIR)", path, st.st_uid, geteuid());
@@ -75,16 +75,16 @@ int sdi_place_open(bool create, struct sdi_place *ret)
 	snprintf(ret->path, sizeof(ret->path), "%s/%s", parent, name);
 	autoclose int up = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (up < 0)
-		return sdi_fail(errno, "cannot open %s: %s", parent, strerror(errno));
+		return sdi_fail(errno, "cannot open %s: %s", parent, sdi_strerror(errno));
 	if (create && mkdirat(up, name, 0700) && errno != EEXIST)
-		return sdi_fail(errno, "cannot create %s: %s", ret->path, strerror(errno));
+		return sdi_fail(errno, "cannot create %s: %s", ret->path, sdi_strerror(errno));
 	autoclose int dir = openat(up, name, flags);
 	if (dir < 0 && (errno == ENOTDIR || errno == ELOOP))
 		return sdi_fail(EPERM, "%s is not a directory: not used (remove it)", ret->path);
 	if (dir < 0 && errno == EACCES)
 		return sdi_fail(EPERM, "%s is closed to its user: not used (chmod 700 it)", ret->path);
 	if (dir < 0)
-		return sdi_fail(errno, "cannot open %s: %s", ret->path, strerror(errno));
+		return sdi_fail(errno, "cannot open %s: %s", ret->path, sdi_strerror(errno));
 	int err = check_dir(dir, ret->path);
 	if (!err)
 		ret->dir = take_fd(&dir);

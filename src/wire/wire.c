@@ -97,7 +97,7 @@ int sdi_wire_peer(int sock, pid_t *pid)
 	socklen_t size = sizeof(cred);
 
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &size))
-		return sdi_fail(EPERM, "cannot tell who is at the socket: %s", strerror(errno));
+		return sdi_fail(EPERM, "cannot tell who is at the socket: %s", sdi_strerror(errno));
 	if (cred.uid != geteuid())
 		return sdi_fail(EPERM, "the process at the socket runs as uid %u, not as %u",
 				cred.uid, geteuid());
