@@ -233,7 +233,8 @@ int softdirty_check(pid_t pid, const struct softdirty_backend **ret, size_t *n);
 /*
  * For a caller that already ptraces tid (seized or attached) and has it in a stop: take a
  * userfaultfd of its memory for softdirty_open() with SOFTDIRTY_OPEN_UFFD. Registers, signal mask and
- * interrupted system call are as before. On success *uffd is the caller's to close.
+ * interrupted system call are as before; the ptrace options are PTRACE_O_TRACESYSGOOD alone, since no
+ * kernel tells what they were: set yours again. On success *uffd is the caller's to close.
  *
  * -EOPNOTSUPP  this kernel cannot track that way, or the thread's seccomp filter is in the way
  * -ESRCH       tid is not stopped under the calling thread's ptrace

@@ -201,10 +201,13 @@ static int rounds(struct verify *v, int *output)
 	return err;
 }
 
+/* An error of the library; or 1, when it has been said. */
 static int begin(struct verify *v, const struct sdi_args *args)
 {
 	struct softdirty_info info = { .size = sizeof(info) };
 	pid_t pid = args->pids[0];
+
+	snprintf(v->mark, sizeof(v->mark), "verify-%d", getpid());
 	int err = sdi_cli_open(pid, NULL, SOFTDIRTY_OPEN_EXISTING, &v->sd);
 
 	if (err == -ENOENT) {
@@ -219,14 +222,17 @@ static int begin(struct verify *v, const struct sdi_args *args)
 		sdi_cli_note_backend(v->sd);
 	memcpy(v->backend, info.backend, sizeof(v->backend));
 	sdi_cli_process_name(pid, v->process);
-	snprintf(v->mark, sizeof(v->mark), "verify-%d", getpid());
 	v->json = args->format == SDI_FORMAT_JSON;
 	v->report = (struct sdi_verify_report){
 		.pid = pid, .process = v->process, .backend = v->backend,
 		.page_size = info.page_size, .rounds = args->rounds,
 		.interval_ns = args->interval_ns,
 	};
-	return sdi_oracle_open(pid, info.page_size, &v->oracle);
+	err = sdi_oracle_open(pid, info.page_size, &v->oracle);
+	if (!err)
+		return 0;
+	sdi_cli_fail("cannot verify %d: cannot open its memory: %s", pid, strerror(-err));
+	return 1;
 }
 
 /* The keeper stays if others have begun to use it. */
@@ -251,7 +257,7 @@ static int verify(const struct sdi_args *args)
 
 	if (!err)
 		err = rounds(&v, &output);
-	if (err)
+	if (err < 0)
 		sdi_cli_error("verify", args->pids[0], err);
 	if (!output && (v.done || (v.json && v.begun)))
 		output = print_foot(&v);

@@ -45,7 +45,8 @@ static const char *hint(int err)
 
 void sdi_cli_error(const char *verb, pid_t pid, int err)
 {
-	const char *why = softdirty_error();
+	/* The library's sentence is about its own last error; out of memory were perhaps we. */
+	const char *why = err == -ENOMEM ? "" : softdirty_error();
 
 	if (!*why)
 		why = strerror(-err);

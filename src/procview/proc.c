@@ -20,6 +20,7 @@ static int proc = -1;
 
 int proc_setup(void)
 {
+	sdi_cleanup_fd(&proc);
 	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return proc < 0 ? -errno : 0;
 }

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-/* Get hold of /proc as it is mounted here and now; once. 0 or -errno. */
+/* Get hold of /proc as it is mounted here and now; again after that has changed. 0 or -errno. */
 int proc_setup(void);
 
 /* /proc/PID: keeps meaning that process when its pid is reused. The descriptor or -errno. */

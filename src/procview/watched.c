@@ -207,6 +207,10 @@ int watched_attach(struct watched *w, int uffd)
 		err = open_handle(w, SOFTDIRTY_OPEN_EXISTING, -1, &sd);
 		softdirty_close(starter);
 	}
+	if (err) {
+		sdi_cleanup_fd(&pagemap);
+		pagemap = -1;
+	}
 	end_attach(w, sd, pagemap);
 	return err;
 }

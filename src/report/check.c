@@ -23,27 +23,26 @@ void sdi_check_report_text(FILE *out, const struct sdi_check_report *r)
 static json_t *backends(const struct sdi_check_report *r)
 {
 	json_t *list = json_array();
+	bool good = true;
 
 	for (size_t i = 0; i < r->n; i++) {
 		json_t *o = json_object();
 
-		sdi_json_set(o, "name", json_string(r->backends[i].name));
-		sdi_json_set(o, "works", json_boolean(r->backends[i].works));
-		sdi_json_set(o, "why", sdi_json_name(r->backends[i].why));
-		json_array_append_new(list, o);
+		good = good && sdi_json_set(o, "name", json_string(r->backends[i].name)) &&
+		       sdi_json_set(o, "works", json_boolean(r->backends[i].works)) &&
+		       sdi_json_set(o, "why", sdi_json_name(r->backends[i].why));
+		good &= sdi_json_add(list, o);
 	}
-	return list;
+	return sdi_json_whole(list, good);
 }
 
 int sdi_check_report_json(FILE *out, const struct sdi_check_report *r)
 {
 	json_t *o = json_object();
-
-	if (r->pid)
-		sdi_json_set(o, "pid", json_integer(r->pid));
-	sdi_json_set(o, "uses", r->uses ? json_string(r->uses) : json_null());
-	sdi_json_set(o, "backends", backends(r));
-	int err = sdi_json_put(out, o);
+	bool good = (!r->pid || sdi_json_set(o, "pid", json_integer(r->pid))) &&
+		sdi_json_set(o, "uses", r->uses ? json_string(r->uses) : json_null()) &&
+		sdi_json_set(o, "backends", backends(r));
+	int err = sdi_json_put(out, sdi_json_whole(o, good));
 	if (!err)
 		putc('\n', out);
 	return err;

@@ -43,6 +43,19 @@ bool sdi_json_set(json_t *object, const char *key, json_t *value)
 	return !json_object_set_new(object, key, value);
 }
 
+bool sdi_json_add(json_t *list, json_t *value)
+{
+	return !json_array_append_new(list, value);
+}
+
+json_t *sdi_json_whole(json_t *value, bool good)
+{
+	if (good)
+		return value;
+	json_decref(value);
+	return NULL;
+}
+
 static char *text_of(json_t *value)
 {
 	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
@@ -75,11 +88,12 @@ static json_t *kind_words(uint32_t flags)
 {
 	const char *words[SDI_KIND_WORDS];
 	json_t *list = json_array();
+	bool good = true;
 
 	sdi_words_kind(flags, words);
 	for (size_t i = 0; words[i]; i++)
-		json_array_append_new(list, json_string(words[i]));
-	return list;
+		good = good && sdi_json_add(list, json_string(words[i]));
+	return sdi_json_whole(list, good);
 }
 
 static json_t *range_object(const struct sdi_report *r, const struct sdi_piece *p)
@@ -95,10 +109,7 @@ static json_t *range_object(const struct sdi_report *r, const struct sdi_piece *
 		sdi_json_set(o, "kind", kind_words(range->flags)) &&
 		sdi_json_set(o, "mapping", sdi_json_name(p->mapping ? p->mapping->name : ""));
 
-	if (good)
-		return o;
-	json_decref(o);
-	return NULL;
+	return sdi_json_whole(o, good);
 }
 
 static json_t *head_object(const struct sdi_report *r)
@@ -113,10 +124,7 @@ static json_t *head_object(const struct sdi_report *r)
 		sdi_json_set(o, "dirty_pages",
 			     json_integer(sdi_count_pages(r->ranges, r->n_ranges, r->page_size)));
 
-	if (good)
-		return o;
-	json_decref(o);
-	return NULL;
+	return sdi_json_whole(o, good);
 }
 
 int sdi_report_json(FILE *out, const struct sdi_report *r)

@@ -120,28 +120,29 @@ void sdi_verify_text_foot(FILE *out, unsigned done, const struct sdi_verify_roun
 static json_t *missed_list(const struct sdi_verify_round *round, uint32_t page_size)
 {
 	json_t *list = json_array();
+	bool good = true;
 
 	for (size_t i = 0; i < round->n_missed; i++) {
 		const struct softdirty_range *m = &round->missed[i];
 		json_t *o = json_object();
 
-		sdi_json_set(o, "start", sdi_json_address(m->start));
-		sdi_json_set(o, "end", sdi_json_address(m->end));
-		sdi_json_set(o, "pages", json_integer((m->end - m->start) / page_size));
-		json_array_append_new(list, o);
+		good = good && sdi_json_set(o, "start", sdi_json_address(m->start)) &&
+		       sdi_json_set(o, "end", sdi_json_address(m->end)) &&
+		       sdi_json_set(o, "pages", json_integer((m->end - m->start) / page_size));
+		good &= sdi_json_add(list, o);
 	}
-	return list;
+	return sdi_json_whole(list, good);
 }
 
 int sdi_verify_json_head(FILE *out, const struct sdi_verify_report *r)
 {
 	json_t *o = json_object();
+	bool good = sdi_json_set(o, "pid", json_integer(r->pid)) &&
+		sdi_json_set(o, "backend", json_string(r->backend)) &&
+		sdi_json_set(o, "page_size", json_integer(r->page_size));
 
-	sdi_json_set(o, "pid", json_integer(r->pid));
-	sdi_json_set(o, "backend", json_string(r->backend));
-	sdi_json_set(o, "page_size", json_integer(r->page_size));
 	putc('{', out);
-	int err = sdi_json_put_members(out, o);
+	int err = sdi_json_put_members(out, sdi_json_whole(o, good));
 	if (!err)
 		fputs(",\"rounds\":[", out);
 	return err;
@@ -151,20 +152,21 @@ int sdi_verify_json_round(FILE *out, const struct sdi_verify_report *r, unsigned
 			  const struct sdi_verify_round *round)
 {
 	json_t *o = json_object();
+	bool good = sdi_json_set(o, "populated_pages", json_integer(round->populated)) &&
+		sdi_json_set(o, "changed_pages", json_integer(round->changed)) &&
+		sdi_json_set(o, "reported_pages", json_integer(round->reported)) &&
+		sdi_json_set(o, "unchanged_pages", json_integer(sdi_verify_same(round))) &&
+		sdi_json_set(o, "missed", missed_list(round, r->page_size));
 
-	sdi_json_set(o, "populated_pages", json_integer(round->populated));
-	sdi_json_set(o, "changed_pages", json_integer(round->changed));
-	sdi_json_set(o, "reported_pages", json_integer(round->reported));
-	sdi_json_set(o, "unchanged_pages", json_integer(sdi_verify_same(round)));
-	sdi_json_set(o, "missed", missed_list(round, r->page_size));
 	if (number > 1)
 		putc(',', out);
-	return sdi_json_put(out, o);
+	return sdi_json_put(out, sdi_json_whole(o, good));
 }
 
 static json_t *same_object(const struct sdi_verify_round *sum)
 {
 	json_t *o = json_object();
+	bool good = true;
 
 	for (int why = 0; why < SDI_N_WHYS; why++) {
 		for (int reason = 0; reason < SDI_N_REASONS; reason++) {
@@ -172,27 +174,27 @@ static json_t *same_object(const struct sdi_verify_round *sum)
 			json_int_t before = json_integer_value(json_object_get(o, words));
 
 			if (sum->same[why][reason])
-				sdi_json_set(o, words,
-					     json_integer(before + sum->same[why][reason]));
+				good = good && sdi_json_set(o, words,
+					json_integer(before + sum->same[why][reason]));
 		}
 	}
-	return o;
+	return sdi_json_whole(o, good);
 }
 
 int sdi_verify_json_foot(FILE *out, const struct sdi_verify_round *sum, uint64_t missed)
 {
 	json_t *o = json_object();
+	bool good = sdi_json_set(o, "missed_pages", json_integer(missed)) &&
+		sdi_json_set(o, "reported_pages", json_integer(sum->reported)) &&
+		sdi_json_set(o, "unchanged_pages", json_integer(sdi_verify_same(sum))) &&
+		sdi_json_set(o, "unchanged_by_reason", same_object(sum)) &&
+		sdi_json_set(o, "outside_pages", json_integer(sum->outside)) &&
+		sdi_json_set(o, "discarded_pages", json_integer(sum->discarded)) &&
+		sdi_json_set(o, "late_pages", json_integer(sum->late)) &&
+		sdi_json_set(o, "not_compared_pages", json_integer(sum->unreadable));
 
-	sdi_json_set(o, "missed_pages", json_integer(missed));
-	sdi_json_set(o, "reported_pages", json_integer(sum->reported));
-	sdi_json_set(o, "unchanged_pages", json_integer(sdi_verify_same(sum)));
-	sdi_json_set(o, "unchanged_by_reason", same_object(sum));
-	sdi_json_set(o, "outside_pages", json_integer(sum->outside));
-	sdi_json_set(o, "discarded_pages", json_integer(sum->discarded));
-	sdi_json_set(o, "late_pages", json_integer(sum->late));
-	sdi_json_set(o, "not_compared_pages", json_integer(sum->unreadable));
 	fputs("],", out);
-	int err = sdi_json_put_members(out, o);
+	int err = sdi_json_put_members(out, sdi_json_whole(o, good));
 	fputs("}\n", out);
 	return err;
 }

@@ -361,7 +361,7 @@ int sdi_tracker_read(struct sdi_tracker *tr, const char *mark, bool clear, uint6
 		err = ask(tr, clear ? read_and_clear : read_only, &q);
 	rest(tr);
 	if (fresh && !clear)
-		sdi_tracker_forget(tr, mark);	/* reading alone begins nothing */
+		sdi_mark_drop(&tr->marks, mark);	/* reading alone begins nothing */
 	return err;
 }
 
