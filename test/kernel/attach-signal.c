@@ -297,8 +297,8 @@ static bool is_interrupted(pid_t pid)
 	uint32_t before = shared->interrupted;
 	uint64_t deadline = t_now() + 10000000000u;
 
-	if (!is_reading(pid, deadline) || kill(pid, SIGUSR1))
-		return false;
+	T_MUST(is_reading(pid, deadline) && !kill(pid, SIGUSR1));
+	deadline = t_now() + 1000000000;
 	while (shared->interrupted == before && t_now() < deadline)
 		usleep(200);
 	return shared->interrupted != before;
@@ -309,7 +309,7 @@ static void a_signal_meanwhile_interrupts_a_call(void)
 {
 	uint64_t end = t_deadline(4);
 	T_TARGET tg;
-	int fds[2], n = 0;
+	int fds[2], n = 0, missed = 0;
 	pid_t attacher;
 
 	new_shared();
@@ -324,10 +324,12 @@ static void a_signal_meanwhile_interrupts_a_call(void)
 			if (!softdirty_open(tg.pid, NULL, &sd))
 				softdirty_close(sd);
 		}
-	while (t_now() < end && T_OK(is_interrupted(tg.pid)))
-		n++;
+	for (; t_now() < end; n++)
+		missed += !is_interrupted(tg.pid);
 	t_kill(attacher);
-	t_note("%d signals", n);
+	/* One that comes between a stop and the call made again is handled before the call. */
+	t_note("%d signals, %d of them outside of the call", n, missed);
+	T_OK(missed <= 1 + n / 100);
 	shared->stop = true;
 	T_EQ(write(fds[1], "x", 1), 1);
 	T_EQ(t_wait(&tg), 0);

@@ -155,33 +155,42 @@ static void a_scan_is_answered_into_the_callers_memory(void)
 	target_end(&t);
 }
 
+enum { TOO_SLOW = 2, SLOW_TRIES = 5 };	/* a timeout strikes each time, a busy machine not */
+
+static void clear_self(struct target *t)
+{
+	uint64_t before = t_now();
+
+	t->pid = getpid();
+	memset(t->mem, 1, N_PAGES * PAGE);
+	if (clear_refs(&server, t->pid, "4"))
+		_exit(1);
+	if (t_now() - before > 900000000)
+		_exit(TOO_SLOW);
+	if (dirty_pages(&server, t))
+		_exit(3);
+	t->mem[2 * PAGE]++;
+	_exit(dirty_pages(&server, t) == 1 << 2 ? 0 : 4);
+}
+
 /* The thread that asks cannot be stopped while it waits for the answer. */
 static void a_process_clears_itself(void)
 {
 	struct target t = target_start();
-	pid_t child;
-	int status;
+	int status = 0;
 
 	target_end(&t);
 	t.mem = mmap(NULL, N_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		     -1, 0);
 	T_MUST(t.mem != MAP_FAILED);
-	child = t_fork();
-	if (!child) {
-		t.pid = getpid();
-		memset(t.mem, 1, N_PAGES * PAGE);
-		uint64_t before = t_now();
-		if (clear_refs(&server, t.pid, "4"))
-			_exit(1);
-		if (t_now() - before > 900000000)
-			_exit(2);	/* it ran into a timeout */
-		if (dirty_pages(&server, &t))
-			_exit(3);
-		t.mem[2 * PAGE]++;
-		_exit(dirty_pages(&server, &t) == 1 << 2 ? 0 : 4);
+	for (int i = 0; i < SLOW_TRIES && (!i || WEXITSTATUS(status) == TOO_SLOW); i++) {
+		pid_t child = t_fork();
+
+		if (!child)
+			clear_self(&t);
+		T_MUST(waitpid(child, &status, 0) == child);
 	}
-	T_MUST(waitpid(child, &status, 0) == child);
-	T_EQ(WEXITSTATUS(status), 0);
+	T_EQ(status, 0);
 	munmap(t.mem, N_PAGES * PAGE);
 }
 
@@ -195,9 +204,14 @@ static void a_process_clears_itself_again_after_exec(void)
 	snprintf(command, sizeof(command),
 		 "echo 4 > %s/$$/clear_refs && exec sh -c 'echo 4 > %s/$$/clear_refs && "
 		 "echo 4 > %s/self/clear_refs'", server.dir, server.dir, server.dir);
-	uint64_t before = t_now();
-	T_EQ(system(command), 0);
-	T_OK(t_now() - before < 3000000000);
+	bool slow = true;
+	for (int i = 0; i < SLOW_TRIES && slow; i++) {
+		uint64_t before = t_now();
+
+		T_EQ(system(command), 0);
+		slow = t_now() - before > 3000000000;
+	}
+	T_OK(!slow);
 }
 
 static void self_is_who_looks(void)

@@ -19,7 +19,7 @@ from tests import vm_tests
 # A software emulation on a busy host is that much slower; but one test must not eat up the time of
 # all of them.
 SLOWER = 10
-LONGEST_SECONDS = 240
+LONGEST_SECONDS = 300
 # How long tests run that do something at random, or very often; and how many steps of the model, with
 # all backends together.
 RANDOM_SECONDS = 3
