@@ -63,11 +63,11 @@ static uint64_t add_to_digest(uint64_t digest, uint64_t number)
 
 static int look_at(void *arg, pid_t tid)
 {
-	enum { MAX_THREADS = 32 };	/* 0.1 ms for each */
 	struct looking *l = arg;
 	long sleeps;
 
-	if (++l->n_threads > MAX_THREADS || !look_at_thread(l->t, tid, &sleeps))
+	l->n_threads++;
+	if (!look_at_thread(l->t, tid, &sleeps))
 		return 1;
 	l->ret->digest = add_to_digest(add_to_digest(l->ret->digest, tid), sleeps);
 	return 0;
@@ -75,9 +75,13 @@ static int look_at(void *arg, pid_t tid)
 
 void sdi_idle_look(const struct sdi_target *t, struct sdi_idle *ret)
 {
+	enum { MAX_THREADS = 32 };	/* 0.1 ms for each: more are not begun with */
 	struct looking l = { .t = t, .ret = ret };
+	uint64_t n;
 
 	*ret = (struct sdi_idle){ 0 };
+	if (sdi_thread_count(t, &n) || n > MAX_THREADS)
+		return;
 	ret->asleep = !sdi_each_thread(t, look_at, &l) && l.n_threads;
 }
 
